@@ -1,0 +1,82 @@
+# The target mta_torch: LibTorch's headers as SYSTEM includes, and its libraries.
+#
+# LibTorch's own CMake files insist on the whole CUDA toolkit when the wheel was built for CUDA, so
+# a CPU-only build could not use them. The few libraries are named here instead: torch_cpu and c10,
+# and with CUDA torch_cuda and c10_cuda too.
+set(MTA_TORCH_VERSION 2.11)
+
+# The version of the LibTorch at `dir`, such as 2.11.0; empty if there is none.
+function(mta_torch_version dir out)
+  set(version "")
+  set(header ${dir}/include/torch/headeronly/version.h)
+  if(EXISTS ${header} AND EXISTS ${dir}/lib/libtorch_cpu.so)
+    file(STRINGS ${header} lines REGEX "define TORCH_VERSION_(MAJOR|MINOR|PATCH) ")
+    string(REGEX REPLACE "[^0-9;]" "" numbers "${lines}")
+    list(JOIN numbers "." version)
+  endif()
+  set(${out} "${version}" PARENT_SCOPE)
+endfunction()
+
+# Folders that may hold LibTorch, in order of preference.
+function(mta_torch_candidates out)
+  set(dirs "")
+  find_path(prefix_torch include/torch/headeronly/version.h
+            PATHS ${CMAKE_PREFIX_PATH} PATH_SUFFIXES torch NO_DEFAULT_PATH NO_CACHE)
+  if(prefix_torch)
+    list(APPEND dirs ${prefix_torch})
+  endif()
+  # TorchConfig.cmake's folder is what torch.utils.cmake_prefix_path names.
+  foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
+    if(EXISTS ${prefix}/Torch/TorchConfig.cmake)
+      cmake_path(ABSOLUTE_PATH prefix NORMALIZE)
+      list(APPEND dirs ${prefix}/../..)
+    endif()
+  endforeach()
+  list(APPEND dirs ${PROJECT_SOURCE_DIR}/.deps/python/torch)
+  find_program(MTA_PYTHON3 python3)
+  if(MTA_PYTHON3)
+    execute_process(
+      COMMAND ${MTA_PYTHON3} -c
+              "import importlib.util as u; s = u.find_spec('torch'); print(*(s.submodule_search_locations if s else []))"
+      OUTPUT_VARIABLE python_torch OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    list(APPEND dirs ${python_torch})
+  endif()
+  set(${out} "${dirs}" PARENT_SCOPE)
+endfunction()
+
+set(MTA_TORCH_DIR "")
+set(seen "")
+mta_torch_candidates(candidates)
+foreach(dir IN LISTS candidates)
+  mta_torch_version(${dir} version)
+  if(version VERSION_GREATER_EQUAL MTA_TORCH_VERSION AND
+     version VERSION_LESS ${MTA_TORCH_VERSION}.999)
+    file(REAL_PATH ${dir} MTA_TORCH_DIR)
+    break()
+  elseif(version)
+    list(APPEND seen "${dir} has ${version}")
+  endif()
+endforeach()
+if(NOT MTA_TORCH_DIR)
+  list(JOIN seen ", " seen)
+  message(FATAL_ERROR "LibTorch ${MTA_TORCH_VERSION} not found in CMAKE_PREFIX_PATH, .deps/python or "
+                      "python3 (${seen}): run scripts/setup")
+endif()
+message(STATUS "mta: LibTorch ${version} in ${MTA_TORCH_DIR}")
+
+add_library(mta_torch INTERFACE)
+target_include_directories(mta_torch SYSTEM INTERFACE
+  ${MTA_TORCH_DIR}/include ${MTA_TORCH_DIR}/include/torch/csrc/api/include)
+target_link_libraries(mta_torch INTERFACE
+  ${MTA_TORCH_DIR}/lib/libtorch_cpu.so ${MTA_TORCH_DIR}/lib/libc10.so Threads::Threads)
+if(MTA_WITH_CUDA)
+  if(NOT EXISTS ${MTA_TORCH_DIR}/lib/libtorch_cuda.so)
+    message(FATAL_ERROR "CUDA is on, but the LibTorch in ${MTA_TORCH_DIR} is CPU-only: "
+                        "configure with -DMTA_CUDA=OFF")
+  endif()
+  # Nothing names a symbol of libtorch_cuda: loading it registers the CUDA kernels, and linkers that
+  # default to --as-needed (Ubuntu's) would drop it.
+  target_link_libraries(mta_torch INTERFACE
+    -Wl,--push-state,--no-as-needed ${MTA_TORCH_DIR}/lib/libtorch_cuda.so -Wl,--pop-state
+    ${MTA_TORCH_DIR}/lib/libc10_cuda.so CUDA::cudart)
+endif()
