@@ -1,12 +1,12 @@
 // The attention part of an experiment: which stages a layer has. No torch here.
 #pragma once
 
+#include "lib/core/description.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "lib/core/description.h"
 
 namespace mta {
 
@@ -39,7 +39,8 @@ struct GateConfig {
   GateKind kind = GateKind::Scalar;
 };
 
-/// What every variant is made of. A variant's preset sets some of these; an experiment may override any.
+/// What every variant is made of. A variant's preset sets some of these; an experiment may override
+/// any.
 struct AttentionConfig {
   std::string variant = "standard";
   std::optional<KqConvolutionConfig> kq_before, kq_after;     // before and after softmax
@@ -47,7 +48,8 @@ struct AttentionConfig {
   std::optional<GroupNormConfig> group_norm;
   std::optional<GateConfig> gate;
   bool differential = false;  // two softmax maps a head, subtracted (arXiv 2410.05258)
-  std::optional<std::vector<std::int64_t>> kq_layers;  // layers that have the kq convolutions; null = all
+  std::optional<std::vector<std::int64_t>>
+      kq_layers;  // layers that have the kq convolutions; null = all
   Causality causality = Causality::Double;
   KernelInit init = KernelInit::Identity;
   AttentionPath path = AttentionPath::Auto;
@@ -60,7 +62,9 @@ Description describe(AttentionConfig& config);
 AttentionConfig read_attention(const Json& object, const std::string& pointer, Problems& problems);
 Json to_json(const AttentionConfig& config);
 
-/// Checks against the model around it: groups divide heads, layers exist, stages that exclude each other.
-void check(const AttentionConfig& config, std::int64_t heads, std::int64_t layers, Problems& problems);
+/// Checks against the model around it: groups divide heads, layers exist, stages that exclude each
+/// other.
+void check(const AttentionConfig& config, std::int64_t heads, std::int64_t layers,
+           Problems& problems);
 
 }  // namespace mta

@@ -29,7 +29,8 @@ Batch make_batch(const Task& task, const std::vector<Sample>& samples) {
       batch.inputs[at] = row.tokens[t];
       batch.targets[at] = row.tokens[t + 1];
       batch.scored[at] = row.scored[t + 1];
-      if (batch.scored[at] != 0) batch.first_scored = std::min(batch.first_scored, static_cast<std::int64_t>(t));
+      if (batch.scored[at] != 0)
+        batch.first_scored = std::min(batch.first_scored, static_cast<std::int64_t>(t));
     }
     batch.slices.push_back(samples[r].slices);
   }

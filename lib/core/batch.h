@@ -1,22 +1,24 @@
 // A batch of samples as plain arrays, ready to become tensors.
 #pragma once
 
+#include "lib/core/task.h"
+
 #include <cstdint>
 #include <vector>
 
-#include "lib/core/task.h"
-
 namespace mta {
 
-/// Row-major [size, length]. Position t holds the input token t and, as target, token t + 1 of the sequence.
+/// Row-major [size, length]. Position t holds the input token t and, as target, token t + 1 of the
+/// sequence.
 struct Batch {
   std::int64_t size = 0;
   std::int64_t length = 0;
   std::vector<std::int32_t> inputs;
   std::vector<std::int32_t> targets;
   std::vector<std::uint8_t> scored;
-  std::int64_t first_scored = 0;  // the first position that is scored in any row; `length` when none is
-  std::vector<Slices> slices;     // one entry a row
+  std::int64_t first_scored =
+      0;  // the first position that is scored in any row; `length` when none is
+  std::vector<Slices> slices;  // one entry a row
 };
 
 /// Shorter samples are filled up at the end with token 0, unscored.

@@ -1,17 +1,18 @@
 // Reading, writing and describing configuration objects.
 #include "lib/core/description.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-
-#include <fmt/core.h>
 
 namespace mta {
 namespace {
 
 std::string number_text(double value) {
-  return value == std::floor(value) && std::abs(value) < 1e15 ? fmt::format("{:.0f}", value) : fmt::format("{}", value);
+  return value == std::floor(value) && std::abs(value) < 1e15 ? fmt::format("{:.0f}", value)
+                                                              : fmt::format("{}", value);
 }
 
 Json range_schema(const char* type, const Range& range) {
@@ -30,16 +31,18 @@ bool within(const Json& value, const Range& range, const std::string& pointer, P
 }
 
 bool is_whole(const Json& value) {
-  return value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
+  return value.is_number_integer() &&
+         !(value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX);
 }
 
-void read_integer(std::int64_t& target, const Range& range, const Json& value, const std::string& pointer,
-                  Problems& problems) {
+void read_integer(std::int64_t& target, const Range& range, const Json& value,
+                  const std::string& pointer, Problems& problems) {
   if (!expect_type(is_whole(value), "a whole number", value, pointer, problems)) return;
   if (within(value, range, pointer, problems)) target = value.get<std::int64_t>();
 }
 
-void read_real(double& target, const Range& range, const Json& value, const std::string& pointer, Problems& problems) {
+void read_real(double& target, const Range& range, const Json& value, const std::string& pointer,
+               Problems& problems) {
   if (!expect_type(value.is_number(), "a number", value, pointer, problems)) return;
   if (within(value, range, pointer, problems)) target = value.get<double>();
 }
@@ -56,13 +59,15 @@ bool read_name(std::string& target, const std::vector<std::string>& allowed, con
   return true;
 }
 
-/// Reads a list whose elements `read_one` reads; the target changes only when every element is right.
+/// Reads a list whose elements `read_one` reads; the target changes only when every element is
+/// right.
 template <class T, class ReadOne>
-void read_list(std::vector<T>& target, const Json& value, const std::string& pointer, Problems& problems,
-               ReadOne read_one) {
+void read_list(std::vector<T>& target, const Json& value, const std::string& pointer,
+               Problems& problems, ReadOne read_one) {
   if (!expect_type(value.is_array(), "a list", value, pointer, problems)) return;
   std::vector<T> items(value.size());
-  for (std::size_t i = 0; i < items.size(); ++i) read_one(items[i], value[i], pointer + "/" + std::to_string(i));
+  for (std::size_t i = 0; i < items.size(); ++i)
+    read_one(items[i], value[i], pointer + "/" + std::to_string(i));
   if (!problems.concerns(pointer)) target = std::move(items);
 }
 
@@ -81,13 +86,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-Json nullable(Json schema) {
-  return {{"anyOf", {{{"type", "null"}}, std::move(schema)}}};
-}
+Json nullable(Json schema) { return {{"anyOf", {{{"type", "null"}}, std::move(schema)}}}; }
 
 }  // namespace
 
-bool Range::contains(double value) const { return value >= min && value <= max && value > above && value < below; }
+bool Range::contains(double value) const {
+  return value >= min && value <= max && value > above && value < below;
+}
 
 std::string Range::text() const {
   std::vector<std::string> parts;
@@ -103,8 +108,9 @@ std::string Range::text() const {
 void Description::integer(std::string key, std::int64_t& value, std::string doc, Range range) {
   field({.key = std::move(key),
          .doc = std::move(doc),
-         .read = [&value, range](const Json& json, const std::string& pointer,
-                                 Problems& problems) { read_integer(value, range, json, pointer, problems); },
+         .read = [&value, range](
+                     const Json& json, const std::string& pointer,
+                     Problems& problems) { read_integer(value, range, json, pointer, problems); },
          .write = [&value]() -> Json { return value; },
          .schema = [range] { return range_schema("integer", range); }});
 }
@@ -112,8 +118,9 @@ void Description::integer(std::string key, std::int64_t& value, std::string doc,
 void Description::real(std::string key, double& value, std::string doc, Range range) {
   field({.key = std::move(key),
          .doc = std::move(doc),
-         .read = [&value, range](const Json& json, const std::string& pointer,
-                                 Problems& problems) { read_real(value, range, json, pointer, problems); },
+         .read = [&value, range](
+                     const Json& json, const std::string& pointer,
+                     Problems& problems) { read_real(value, range, json, pointer, problems); },
          .write = [&value]() -> Json { return value; },
          .schema = [range] { return range_schema("number", range); }});
 }
@@ -123,10 +130,13 @@ void Description::boolean(std::string key, bool& value, std::string doc) {
          .doc = std::move(doc),
          .read =
              [&value](const Json& json, const std::string& pointer, Problems& problems) {
-               if (expect_type(json.is_boolean(), "true or false", json, pointer, problems)) value = json.get<bool>();
+               if (expect_type(json.is_boolean(), "true or false", json, pointer, problems))
+                 value = json.get<bool>();
              },
          .write = [&value]() -> Json { return value; },
-         .schema = []() -> Json { return {{"type", "boolean"}}; }});
+         .schema = []() -> Json {
+           return {{"type", "boolean"}};
+         }});
 }
 
 void Description::text(std::string key, std::string& value, std::string doc) {
@@ -134,13 +144,17 @@ void Description::text(std::string key, std::string& value, std::string doc) {
          .doc = std::move(doc),
          .read =
              [&value](const Json& json, const std::string& pointer, Problems& problems) {
-               if (expect_type(json.is_string(), "a string", json, pointer, problems)) value = json.get<std::string>();
+               if (expect_type(json.is_string(), "a string", json, pointer, problems))
+                 value = json.get<std::string>();
              },
          .write = [&value]() -> Json { return value; },
-         .schema = []() -> Json { return {{"type", "string"}}; }});
+         .schema = []() -> Json {
+           return {{"type", "string"}};
+         }});
 }
 
-void Description::integers(std::string key, std::vector<std::int64_t>& value, std::string doc, Range each) {
+void Description::integers(std::string key, std::vector<std::int64_t>& value, std::string doc,
+                           Range each) {
   field({.key = std::move(key),
          .doc = std::move(doc),
          .read =
@@ -151,7 +165,9 @@ void Description::integers(std::string key, std::vector<std::int64_t>& value, st
                          });
              },
          .write = [&value]() -> Json { return value; },
-         .schema = [each]() -> Json { return {{"type", "array"}, {"items", range_schema("integer", each)}}; }});
+         .schema = [each]() -> Json {
+           return {{"type", "array"}, {"items", range_schema("integer", each)}};
+         }});
 }
 
 void Description::reals(std::string key, std::vector<double>& value, std::string doc, Range each) {
@@ -159,15 +175,19 @@ void Description::reals(std::string key, std::vector<double>& value, std::string
          .doc = std::move(doc),
          .read =
              [&value, each](const Json& json, const std::string& pointer, Problems& problems) {
-               read_list(value, json, pointer, problems, [&](double& item, const Json& element, const std::string& at) {
-                 read_real(item, each, element, at, problems);
-               });
+               read_list(value, json, pointer, problems,
+                         [&](double& item, const Json& element, const std::string& at) {
+                           read_real(item, each, element, at, problems);
+                         });
              },
          .write = [&value]() -> Json { return value; },
-         .schema = [each]() -> Json { return {{"type", "array"}, {"items", range_schema("number", each)}}; }});
+         .schema = [each]() -> Json {
+           return {{"type", "array"}, {"items", range_schema("number", each)}};
+         }});
 }
 
-void Description::optional_integer(std::string key, std::optional<std::int64_t>& value, std::string doc, Range range) {
+void Description::optional_integer(std::string key, std::optional<std::int64_t>& value,
+                                   std::string doc, Range range) {
   field({.key = std::move(key),
          .doc = std::move(doc),
          .read =
@@ -181,7 +201,8 @@ void Description::optional_integer(std::string key, std::optional<std::int64_t>&
          .schema = [range] { return nullable(range_schema("integer", range)); }});
 }
 
-void Description::optional_real(std::string key, std::optional<double>& value, std::string doc, Range range) {
+void Description::optional_real(std::string key, std::optional<double>& value, std::string doc,
+                                Range range) {
   field({.key = std::move(key),
          .doc = std::move(doc),
          .read =
@@ -195,8 +216,9 @@ void Description::optional_real(std::string key, std::optional<double>& value, s
          .schema = [range] { return nullable(range_schema("number", range)); }});
 }
 
-void Description::optional_integers(std::string key, std::optional<std::vector<std::int64_t>>& value, std::string doc,
-                                    Range each) {
+void Description::optional_integers(std::string key,
+                                    std::optional<std::vector<std::int64_t>>& value,
+                                    std::string doc, Range each) {
   field({.key = std::move(key),
          .doc = std::move(doc),
          .read =
@@ -215,17 +237,21 @@ void Description::optional_integers(std::string key, std::optional<std::vector<s
          }});
 }
 
-void Description::name(std::string key, std::string& value, std::vector<std::string> allowed, std::string doc) {
+void Description::name(std::string key, std::string& value, std::vector<std::string> allowed,
+                       std::string doc) {
   field({.key = std::move(key),
          .doc = std::move(doc),
-         .read = [&value, allowed](const Json& json, const std::string& pointer,
-                                   Problems& problems) { read_name(value, allowed, json, pointer, problems); },
+         .read = [&value, allowed](
+                     const Json& json, const std::string& pointer,
+                     Problems& problems) { read_name(value, allowed, json, pointer, problems); },
          .write = [&value]() -> Json { return value; },
-         .schema = [allowed]() -> Json { return {{"enum", allowed}}; }});
+         .schema = [allowed]() -> Json {
+           return {{"enum", allowed}};
+         }});
 }
 
-void Description::names(std::string key, std::vector<std::string>& value, std::vector<std::string> allowed,
-                        std::string doc) {
+void Description::names(std::string key, std::vector<std::string>& value,
+                        std::vector<std::string> allowed, std::string doc) {
   field({.key = std::move(key),
          .doc = std::move(doc),
          .read =
@@ -236,7 +262,9 @@ void Description::names(std::string key, std::vector<std::string>& value, std::v
                          });
              },
          .write = [&value]() -> Json { return value; },
-         .schema = [allowed]() -> Json { return {{"type", "array"}, {"items", {{"enum", allowed}}}}; }});
+         .schema = [allowed]() -> Json {
+           return {{"type", "array"}, {"items", {{"enum", allowed}}}};
+         }});
 }
 
 void Description::object(std::string key, Description nested, std::string doc) {
@@ -256,8 +284,10 @@ void Description::read(const Json& object, const std::string& pointer, Problems&
   std::vector<std::string> known = known_elsewhere;
   for (const Field& field : fields_) known.push_back(field.key);
   for (const auto& [key, value] : object.items()) {
-    if (std::find(known_elsewhere.begin(), known_elsewhere.end(), key) != known_elsewhere.end()) continue;
-    const auto field = std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.key == key; });
+    if (std::find(known_elsewhere.begin(), known_elsewhere.end(), key) != known_elsewhere.end())
+      continue;
+    const auto field =
+        std::find_if(fields_.begin(), fields_.end(), [&](const Field& f) { return f.key == key; });
     const std::string at = pointer + "/" + key;
     if (field == fields_.end()) {
       problems.add(at, unknown_name_message("key", key, known));
@@ -281,12 +311,15 @@ Json Description::schema() const {
     schema["default"] = field.write();
     properties[field.key] = std::move(schema);
   }
-  return {{"type", "object"}, {"additionalProperties", false}, {"properties", std::move(properties)}};
+  return {
+      {"type", "object"}, {"additionalProperties", false}, {"properties", std::move(properties)}};
 }
 
-std::optional<std::string> nearest_name(std::string_view word, const std::vector<std::string>& known) {
+std::optional<std::string> nearest_name(std::string_view word,
+                                        const std::vector<std::string>& known) {
   std::optional<std::string> best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  // A slip changes a third of the letters at most, two in short words, and never all of them.
+  std::size_t best_distance = std::min(std::max<std::size_t>(2, word.size() / 3) + 1, word.size());
   for (const std::string& candidate : known) {
     const std::size_t distance = edit_distance(word, candidate);
     if (distance < best_distance) {
@@ -297,7 +330,8 @@ std::optional<std::string> nearest_name(std::string_view word, const std::vector
   return best;
 }
 
-std::string unknown_name_message(std::string_view what, std::string_view word, const std::vector<std::string>& known) {
+std::string unknown_name_message(std::string_view what, std::string_view word,
+                                 const std::vector<std::string>& known) {
   if (const auto near = nearest_name(word, known)) {
     return fmt::format("unknown {} \"{}\"; did you mean \"{}\"?", what, word, *near);
   }
@@ -306,8 +340,11 @@ std::string unknown_name_message(std::string_view what, std::string_view word, c
   return fmt::format("unknown {} \"{}\" (known: {})", what, word, list);
 }
 
-bool expect_type(bool holds, const char* wanted, const Json& value, const std::string& pointer, Problems& problems) {
-  if (!holds) problems.add(pointer, fmt::format("must be {}, but is {} {}", wanted, value.type_name(), shown(value)));
+bool expect_type(bool holds, const char* wanted, const Json& value, const std::string& pointer,
+                 Problems& problems) {
+  if (!holds)
+    problems.add(pointer,
+                 fmt::format("must be {}, but is {} {}", wanted, value.type_name(), shown(value)));
   return holds;
 }
 

@@ -1,10 +1,11 @@
-// Reading JSON documents: strict parsing, "extends", settings from the command line, places for messages.
+// Reading JSON documents: strict parsing, "extends", settings from the command line, places for
+// messages.
 #include "lib/core/document.h"
+
+#include "lib/core/files.h"
 
 #include <algorithm>
 #include <utility>
-
-#include "lib/core/files.h"
 
 namespace mta {
 namespace {
@@ -21,7 +22,8 @@ class RepeatedKeys {
       auto& keys = open_.back();
       const auto key = parsed.get<std::string>();
       if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
-        throw UserError(name_, "key \"" + key + "\" stands twice in one object", "remove one of the two");
+        throw UserError(name_, "key \"" + key + "\" stands twice in one object",
+                        "remove one of the two");
       }
       keys.push_back(key);
     }
@@ -33,8 +35,8 @@ class RepeatedKeys {
   std::vector<std::vector<std::string>> open_;
 };
 
-/// The part of nlohmann's message that a person needs: "[json.exception.parse_error.101] parse error at line 3, ..."
-/// without the bracket.
+/// The part of nlohmann's message that a person needs: "[json.exception.parse_error.101] parse
+/// error at line 3, ..." without the bracket.
 std::string without_code(const std::string& what) {
   const auto end = what.find("] ");
   return end == std::string::npos ? what : what.substr(end + 2);
@@ -43,9 +45,12 @@ std::string without_code(const std::string& what) {
 std::string child(const std::string& pointer, const std::string& key) {
   std::string escaped;
   for (const char c : key) {
-    if (c == '~') escaped += "~0";
-    else if (c == '/') escaped += "~1";
-    else escaped += c;
+    if (c == '~')
+      escaped += "~0";
+    else if (c == '/')
+      escaped += "~1";
+    else
+      escaped += c;
   }
   return pointer + "/" + escaped;
 }
@@ -71,7 +76,8 @@ void merge(Json& under, const Json& over, const std::string& pointer, const std:
   origins[pointer] = origin;
 }
 
-void lay_file(Document& document, const std::filesystem::path& path, std::vector<std::filesystem::path>& open) {
+void lay_file(Document& document, const std::filesystem::path& path,
+              std::vector<std::filesystem::path>& open) {
   const auto identity = std::filesystem::weakly_canonical(path);
   if (std::find(open.begin(), open.end(), identity) != open.end()) {
     throw UserError(path.string() + ": /extends", "the chain of \"extends\" returns to this file");
@@ -81,7 +87,8 @@ void lay_file(Document& document, const std::filesystem::path& path, std::vector
   if (!content.is_object()) throw UserError(path.string(), "must hold a JSON object");
   if (content.contains("extends")) {
     if (!content["extends"].is_string()) {
-      throw UserError(path.string() + ": /extends", "must be the path of a file, relative to this one");
+      throw UserError(path.string() + ": /extends",
+                      "must be the path of a file, relative to this one");
     }
     lay_file(document, path.parent_path() / content["extends"].get<std::string>(), open);
     content.erase("extends");
@@ -108,13 +115,15 @@ void lay_setting(Document& document, const std::string& setting) {
     const Json::json_pointer target(pointer);
     for (auto parent = target; !parent.empty();) {
       parent = parent.parent_pointer();
-      if (document.root.contains(parent) && document.root[parent].is_null()) document.root[parent] = Json::object();
+      if (document.root.contains(parent) && document.root[parent].is_null())
+        document.root[parent] = Json::object();
       if (document.root.contains(parent) && !document.root[parent].is_structured()) {
         throw UserError(flag, "\"" + parent.to_string() + "\" is a single value and has no keys");
       }
     }
     document.root[target] = setting_value(setting.substr(equals + 1));
-    std::erase_if(document.origins, [&](const auto& entry) { return entry.first.starts_with(pointer + "/"); });
+    std::erase_if(document.origins,
+                  [&](const auto& entry) { return entry.first.starts_with(pointer + "/"); });
   } catch (const Json::exception& error) {
     throw UserError(flag, without_code(error.what()));
   }
@@ -144,7 +153,8 @@ Json parse_json(std::string_view text, const std::string& name) {
   }
 }
 
-Document load_document(const std::filesystem::path& path, const std::vector<std::string>& settings) {
+Document load_document(const std::filesystem::path& path,
+                       const std::vector<std::string>& settings) {
   Document document;
   document.origins[""] = path.string();
   std::vector<std::filesystem::path> open;
@@ -164,7 +174,8 @@ void Problems::add(const std::string& pointer, std::string message, std::string 
   problems_.push_back({document_.place(pointer), std::move(message), std::move(hint)});
 }
 
-void Problems::require(bool holds, const std::string& pointer, std::string message, std::string hint) {
+void Problems::require(bool holds, const std::string& pointer, std::string message,
+                       std::string hint) {
   if (!holds) add(pointer, std::move(message), std::move(hint));
 }
 

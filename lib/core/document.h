@@ -1,14 +1,14 @@
 // A JSON document that knows where each of its values came from.
 #pragma once
 
+#include "lib/core/error.h"
+#include "lib/core/json.h"
+
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "lib/core/error.h"
-#include "lib/core/json.h"
 
 namespace mta {
 
@@ -21,12 +21,14 @@ struct Document {
   std::string place(const std::string& pointer) const;
 };
 
-/// Parses strict JSON: no comments, no repeated keys. `name` stands in messages. Throws UserError with line and column.
+/// Parses strict JSON: no comments, no repeated keys. `name` stands in messages. Throws UserError
+/// with line and column.
 Json parse_json(std::string_view text, const std::string& name);
 
-/// Reads `path`, follows "extends" (relative to the file that has it; objects are merged key by key, anything else is
-/// replaced), then applies `settings` ("/train/steps=500"; the value is JSON, or else taken as a string).
-/// Throws UserError: unreadable file, bad JSON, a chain of "extends" that returns to itself, a malformed setting.
+/// Reads `path`, follows "extends" (relative to the file that has it; objects are merged key by
+/// key, anything else is replaced), then applies `settings` ("/train/steps=500"; the value is JSON,
+/// or else taken as a string). Throws UserError: unreadable file, bad JSON, a chain of "extends"
+/// that returns to itself, a malformed setting.
 Document load_document(const std::filesystem::path& path, const std::vector<std::string>& settings);
 
 /// The document that `settings` of the form key=value or /pointer=value make on their own.
@@ -40,7 +42,8 @@ class Problems {
   void add(const std::string& pointer, std::string message, std::string hint = {});
   void require(bool holds, const std::string& pointer, std::string message, std::string hint = {});
   bool empty() const { return problems_.empty(); }
-  /// True when a problem was recorded at `pointer` or below it: checks between keys skip keys that are wrong already.
+  /// True when a problem was recorded at `pointer` or below it: checks between keys skip keys that
+  /// are wrong already.
   bool concerns(const std::string& pointer) const;
   /// Throws UserError when anything was recorded.
   void raise() const;

@@ -18,7 +18,8 @@ std::string joined(const std::vector<Problem>& problems) {
 }  // namespace
 
 std::string to_string(const Problem& problem) {
-  std::string text = problem.place.empty() ? problem.message : problem.place + ": " + problem.message;
+  std::string text =
+      problem.place.empty() ? problem.message : problem.place + ": " + problem.message;
   if (!problem.hint.empty()) text += "\n  hint: " + problem.hint;
   return text;
 }

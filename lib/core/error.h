@@ -7,7 +7,8 @@
 
 namespace mta {
 
-/// One thing that is wrong with a request: where, what was found and what is allowed, and the next step if there is one.
+/// One thing that is wrong with a request: where, what was found and what is allowed, and the next
+/// step if there is one.
 struct Problem {
   std::string place;    // file and JSON pointer, or flag; empty when the whole request is meant
   std::string message;  // lower case, one line
@@ -17,7 +18,8 @@ struct Problem {
 /// "place: message", and the hint on a line of its own, indented.
 std::string to_string(const Problem& problem);
 
-/// The request is wrong and the user can mend it (exit code 2). Carries every problem that was found, not only the first.
+/// The request is wrong and the user can mend it (exit code 2). Carries every problem that was
+/// found, not only the first.
 class UserError : public std::runtime_error {
  public:
   explicit UserError(std::vector<Problem> problems);
@@ -29,7 +31,8 @@ class UserError : public std::runtime_error {
   std::vector<Problem> problems_;
 };
 
-/// It ran, and the numbers are wrong: a loss that is not finite, a tolerance that is exceeded (exit code 3).
+/// It ran, and the numbers are wrong: a loss that is not finite, a tolerance that is exceeded (exit
+/// code 3).
 class NumericError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };

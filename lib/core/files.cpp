@@ -1,16 +1,16 @@
 // Reading files, and writing them by way of a temporary file and a rename.
 #include "lib/core/files.h"
 
+#include "lib/core/error.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
-
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "lib/core/error.h"
 
 namespace mta {
 namespace {
@@ -40,13 +40,15 @@ std::string read_file(const std::filesystem::path& path) {
   errno = 0;
   std::ifstream in(path, std::ios::binary);
   if (!in) throw UserError(path.string(), std::string("cannot be read: ") + std::strerror(errno));
-  if (std::filesystem::is_directory(path)) throw UserError(path.string(), "is a folder, not a file");
+  if (std::filesystem::is_directory(path))
+    throw UserError(path.string(), "is a folder, not a file");
   std::ostringstream content;
   content << in.rdbuf();
   return std::move(content).str();
 }
 
-void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
+void write_file_atomically(const std::filesystem::path& path,
+                           const std::function<void(std::ostream&)>& write) {
   std::filesystem::path temporary = path;
   temporary += ".tmp" + std::to_string(::getpid());
   try {
@@ -73,8 +75,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
   });
 }
 
-// A folder cannot be renamed over one that is not empty, so the old one steps aside first. At every moment either
-// `target` or `target`.old is whole.
+// A folder cannot be renamed over one that is not empty, so the old one steps aside first. At every
+// moment either `target` or `target`.old is whole.
 void replace_folder(const std::filesystem::path& fresh, const std::filesystem::path& target) {
   for (const auto& entry : std::filesystem::directory_iterator(fresh)) flush_to_disk(entry.path());
   flush_to_disk(fresh);

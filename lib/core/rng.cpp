@@ -1,16 +1,18 @@
 // Philox through Random123, and the distributions built on it.
 #include "lib/core/rng.h"
 
+#include <Random123/philox.h>
+
 #include <cmath>
 #include <numbers>
-
-#include <Random123/philox.h>
 
 namespace mta {
 namespace {
 
 constexpr std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
-constexpr std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
+constexpr std::uint32_t high(std::uint64_t value) {
+  return static_cast<std::uint32_t>(value >> 32);
+}
 
 }  // namespace
 
@@ -19,7 +21,8 @@ Rng::Rng(std::uint64_t seed, Stream stream, std::uint64_t index)
 
 std::uint32_t Rng::next() {
   if (used_ == 4) {
-    const r123::Philox4x32::ctr_type counter = {{counter_[0], counter_[1], counter_[2], counter_[3]}};
+    const r123::Philox4x32::ctr_type counter = {
+        {counter_[0], counter_[1], counter_[2], counter_[3]}};
     const r123::Philox4x32::key_type key = {{seed_[0], seed_[1]}};
     const auto block = r123::Philox4x32()(counter, key);
     for (std::size_t i = 0; i < 4; ++i) block_[i] = block[i];
@@ -30,7 +33,8 @@ std::uint32_t Rng::next() {
 }
 
 std::uint32_t Rng::below(std::uint32_t bound) {
-  // Lemire's multiplication: the low half tells whether this draw falls into the part that would bias the result.
+  // Lemire's multiplication: the low half tells whether this draw falls into the part that would
+  // bias the result.
   std::uint64_t product = static_cast<std::uint64_t>(next()) * bound;
   if (low(product) < bound) {
     const std::uint32_t threshold = (0u - bound) % bound;

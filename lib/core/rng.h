@@ -1,4 +1,5 @@
-// Random numbers that are functions of (seed, stream, index): the same on every machine, in any order, on any thread.
+// Random numbers that are functions of (seed, stream, index): the same on every machine, in any
+// order, on any thread.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,8 @@
-// What a task is: a pure function from (configuration, seed, split, index) to a sample, and its tokens.
+// What a task is: a pure function from (configuration, seed, split, index) to a sample, and its
+// tokens.
 #pragma once
+
+#include "lib/core/description.h"
 
 #include <cstdint>
 #include <memory>
@@ -8,24 +11,24 @@
 #include <utility>
 #include <vector>
 
-#include "lib/core/description.h"
-
 namespace mta {
 
 enum class Split { Train, Test };
 
-/// Names of the groups that a sample belongs to, for accuracy by group: {"block_position", "17"}, {"depth", "0.3"}.
+/// Names of the groups that a sample belongs to, for accuracy by group: {"block_position", "17"},
+/// {"depth", "0.3"}.
 using Slices = std::vector<std::pair<std::string, std::string>>;
 
 /// One sample as text.
 struct Sample {
-  std::string src;             // what the model is given
-  std::string tgt;             // what it must write
+  std::string src;              // what the model is given
+  std::string tgt;              // what it must write
   Json facts = Json::object();  // further keys of the JSONL record (where the target stands, ...)
   Slices slices;
 };
 
-/// One sample as tokens: the whole sequence, and which of its tokens are scored when they are predicted.
+/// One sample as tokens: the whole sequence, and which of its tokens are scored when they are
+/// predicted.
 struct Encoded {
   std::vector<std::int32_t> tokens;
   std::vector<std::uint8_t> scored;  // as long as tokens; scored[0] is 0
@@ -37,13 +40,16 @@ class Task {
 
   /// The task's own configuration keys, bound to its fields.
   virtual Description describe() = 0;
-  /// Checks between keys, after reading; works out what is derived from them. Problems stand at "/task/<key>".
+  /// Checks between keys, after reading; works out what is derived from them. Problems stand at
+  /// "/task/<key>".
   virtual void prepare(Problems& problems) = 0;
-  /// What a user should know about this configuration (a length that cuts targets off, ...), one line each.
+  /// What a user should know about this configuration (a length that cuts targets off, ...), one
+  /// line each.
   virtual std::vector<std::string> notices() const { return {}; }
 
-  /// Sample `index` of a split: a pure function of the configuration and its arguments, callable from any thread.
-  /// No sample of the train split is ever one of the test split, whatever the seeds.
+  /// Sample `index` of a split: a pure function of the configuration and its arguments, callable
+  /// from any thread. No sample of the train split is ever one of the test split, whatever the
+  /// seeds.
   virtual Sample sample(std::uint64_t seed, Split split, std::uint64_t index) const = 0;
 
   virtual std::int64_t vocabulary() const = 0;

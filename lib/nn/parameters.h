@@ -1,25 +1,26 @@
 // The trainable tensors of a model, by name, in the order in which they were made.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
 namespace mta {
 
-/// How a parameter starts. Values are drawn on the CPU in double from (seed, parameter name, element) and then rounded,
-/// so that they do not depend on type, device or the order of construction.
+/// How a parameter starts. Values are drawn on the CPU in double from (seed, parameter name,
+/// element) and then rounded, so that they do not depend on type, device or the order of
+/// construction.
 struct InitialValue {
   enum class Kind { Constant, TruncatedNormal, Uniform, Given };
   Kind kind = Kind::Constant;
-  double value = 0;          // Constant
-  double sigma = 1;          // TruncatedNormal: cut at 3 sigma
+  double value = 0;           // Constant
+  double sigma = 1;           // TruncatedNormal: cut at 3 sigma
   double low = -1, high = 1;  // Uniform
-  at::Tensor given;          // Given: double, on the CPU
+  at::Tensor given;           // Given: double, on the CPU
 
   static InitialValue constant(double value);
   static InitialValue truncated_normal(double sigma);
@@ -32,7 +33,8 @@ class Parameters {
  public:
   Parameters(std::uint64_t seed, at::TensorOptions options);
 
-  /// Makes a parameter that requires gradients; `name` must be new ("layers.0.attention.wq.weight").
+  /// Makes a parameter that requires gradients; `name` must be new
+  /// ("layers.0.attention.wq.weight").
   at::Tensor add(const std::string& name, at::IntArrayRef shape, const InitialValue& initial);
 
   const std::vector<std::pair<std::string, at::Tensor>>& named() const { return named_; }
