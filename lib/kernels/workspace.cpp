@@ -1,0 +1,204 @@
+// Chooses chunks that fit a budget and lays the buffers out.
+#include "lib/kernels/workspace.h"
+
+#include "lib/kernels/support.h"
+
+namespace mta::kernels {
+namespace {
+
+constexpr std::size_t kAlignment = 256;
+
+/// Hands out aligned ranges of the workspace.
+class Layout {
+ public:
+  std::size_t take(std::size_t bytes) {
+    const std::size_t offset = used_;
+    used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return offset;
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  std::size_t used_ = 0;
+};
+
+std::size_t product(std::size_t a, std::size_t b, std::size_t c = 1, std::size_t d = 1) {
+  return a * b * c * d;
+}
+
+std::size_t table_bytes(const Convolution& conv, int heads) {
+  // One pair table of at most 8 * blocks + 16 words for each head and query offset; see toeplitz.h.
+  const KeyWindow w = key_window(conv.pad_left, conv.key_span);
+  const int blocks = max_of(w.blocks, transposed(w).blocks) + 1;
+  return product(sizeof(int), static_cast<std::size_t>(heads),
+                 static_cast<std::size_t>(conv.query_span),
+                 static_cast<std::size_t>(8 * blocks + 16));
+}
+
+std::size_t mix_bytes(const MixingPlan& mix) {
+  return product(2 * 16 * 16, static_cast<std::size_t>(mix.units),
+                 static_cast<std::size_t>(mix.parts));
+}
+
+void take_tables(const Problem& p, Direction direction, Layout& layout, WorkspacePlan& plan) {
+  const MixingPlan before = mixing_plan(p.mix_before, p.heads),
+                   after = mixing_plan(p.mix_after, p.heads);
+  const bool backward = direction == Direction::Backward;
+  if (p.conv_before.kernel != nullptr) {
+    plan.table_before = layout.take(table_bytes(p.conv_before, p.heads));
+    if (backward) plan.flipped_before = layout.take(table_bytes(p.conv_before, p.heads));
+  }
+  if (p.conv_after.kernel != nullptr) {
+    plan.table_after = layout.take(table_bytes(p.conv_after, p.heads));
+    if (backward) plan.flipped_after = layout.take(table_bytes(p.conv_after, p.heads));
+  }
+  if (before.parts > 0) {
+    plan.mix_before = layout.take(mix_bytes(before));
+    if (backward) plan.unmix_before = layout.take(mix_bytes(before));
+  }
+  if (after.parts > 0) {
+    plan.mix_after = layout.take(mix_bytes(after));
+    if (backward) plan.unmix_after = layout.take(mix_bytes(after));
+  }
+}
+
+/// Forward: every pointwise stage works in place unless a mixing group is spread over several
+/// blocks.
+void take_forward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
+  const auto map = [&] { return layout.take(plan.map_bytes); };
+  plan.scores = map();
+  plan.convolved = p.conv_before.kernel != nullptr ? map() : plan.scores;
+  plan.mixed = mixing_plan(p.mix_before, p.heads).parts > 1 ? map() : plan.convolved;
+  plan.reconvolved = p.conv_after.kernel != nullptr ? map() : plan.mixed;
+  plan.weights = mixing_plan(p.mix_after, p.heads).parts > 1 ? map() : plan.reconvolved;
+}
+
+/// Backward keeps S, C and M; R, A, dP and dC follow each other in one buffer, dA and dR in
+/// another.
+void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
+  const auto map = [&] { return layout.take(plan.map_bytes); };
+  const bool wide_before = mixing_plan(p.mix_before, p.heads).parts > 1;
+  const bool wide_after = mixing_plan(p.mix_after, p.heads).parts > 1;
+  plan.scores = map();
+  plan.convolved = p.conv_before.kernel != nullptr ? map() : plan.scores;
+  plan.mixed = p.mix_before.weight != nullptr ? map() : plan.convolved;
+  const std::size_t first = map(), second = map();
+  const std::size_t spare = wide_before || wide_after ? map() : WorkspacePlan::kNone;
+  plan.reconvolved = p.conv_after.kernel != nullptr ? first : plan.mixed;
+  plan.weights = wide_after ? spare : first;
+  plan.d_weights = second;
+  plan.d_reconvolved = wide_after ? map() : second;
+  plan.d_softmax = p.conv_after.kernel != nullptr ? first : plan.d_reconvolved;
+  plan.d_mixed = wide_before ? spare : first;
+  plan.d_scores = p.conv_before.kernel != nullptr ? plan.scores : plan.d_mixed;
+}
+
+void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
+  const auto maps = static_cast<std::size_t>(plan.batch_group * p.heads);
+  const auto rows = static_cast<std::size_t>(plan.rows + kSpareRows);
+  const auto batches = static_cast<std::size_t>(plan.batch_group);
+  plan.dot_partials =
+      layout.take(product(sizeof(float), maps, rows, static_cast<std::size_t>(plan.key_tiles)));
+  plan.dots = layout.take(product(sizeof(float), maps, rows));
+  plan.sums_begin = layout.used();
+  const auto conv_sums = [&](const Convolution& conv) {
+    if (conv.kernel == nullptr) return WorkspacePlan::kNone;
+    return layout.take(product(sizeof(float), maps,
+                               static_cast<std::size_t>(convolution_sum_slots(plan)),
+                               static_cast<std::size_t>(conv.query_span * conv.key_span)));
+  };
+  const auto mix_sums = [&](const Mixing& mix) {
+    const MixingPlan m = mixing_plan(mix, p.heads);
+    if (m.parts == 0) return WorkspacePlan::kNone;
+    return layout.take(product(sizeof(float) * 16 * 16, batches * static_cast<std::size_t>(m.units),
+                               static_cast<std::size_t>(m.parts),
+                               static_cast<std::size_t>(mixing_sum_slots(plan))));
+  };
+  plan.conv_sums_before = conv_sums(p.conv_before);
+  plan.conv_sums_after = conv_sums(p.conv_after);
+  plan.mix_sums_before = mix_sums(p.mix_before);
+  plan.mix_sums_after = mix_sums(p.mix_after);
+  plan.sums_end = layout.used();
+  if (plan.rows < p.tokens) {
+    const std::size_t bytes = product(sizeof(float), maps, static_cast<std::size_t>(p.tokens),
+                                      static_cast<std::size_t>(p.head_dim));
+    plan.d_k_sum = layout.take(bytes);
+    plan.d_v_sum = layout.take(bytes);
+  }
+}
+
+WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, int rows) {
+  WorkspacePlan plan;
+  Layout layout;
+  plan.batch_group = batch_group;
+  plan.rows = min_of(rows, p.tokens);
+  plan.ring = plan.rows < p.tokens ? min_of(rows + kSpareRows, p.tokens) : p.tokens;
+  plan.pitch = round_up(p.tokens, kTileKeys);
+  plan.key_tiles = plan.pitch / kTileKeys;
+  const auto maps = static_cast<std::size_t>(batch_group * p.heads);
+  plan.map_bytes =
+      product(2, maps, static_cast<std::size_t>(plan.ring), static_cast<std::size_t>(plan.pitch));
+  take_tables(p, direction, layout, plan);
+  if (direction == Direction::Forward) {
+    plan.softmax_partials =
+        layout.take(product(2 * sizeof(float), maps, static_cast<std::size_t>(plan.rows),
+                            static_cast<std::size_t>(plan.key_tiles)));
+    take_forward_maps(p, layout, plan);
+  } else {
+    take_backward_maps(p, layout, plan);
+    take_backward_sums(p, layout, plan);
+  }
+  plan.bytes = layout.used();
+  return plan;
+}
+
+/// The most rows a chunk that fit with `batch_group` batch elements; 0 if not even 64 do.
+int rows_that_fit(const Problem& p, Direction direction, int batch_group, std::size_t budget) {
+  if (plan_with(p, direction, batch_group, p.tokens).bytes <= budget) return p.tokens;
+  int low = 0, high = ceil_div(p.tokens, kTileRows);  // in tiles: low fits, high does not
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    const bool fits = plan_with(p, direction, batch_group, middle * kTileRows).bytes <= budget;
+    (fits ? low : high) = middle;
+  }
+  return low * kTileRows;
+}
+
+}  // namespace
+
+MixingPlan mixing_plan(const Mixing& mix, int heads) {
+  if (mix.weight == nullptr) return {};
+  const int group = mix.group;
+  if (group <= 16) {
+    const int heads_a_unit = 16 / group * group;
+    return {group, 1, ceil_div(heads, heads_a_unit), heads_a_unit};
+  }
+  const int parts = group <= 32 ? 2 : 4;
+  return {group, parts, heads / group * parts, group};
+}
+
+WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t budget) {
+  // Long chunks over few batch elements beat short chunks over many below about 256 rows: each
+  // launch needs work, and each chunk repeats halos. Measured on an H200: kernels.md's table of
+  // rows against time.
+  constexpr int kComfortableRows = 256;
+  WorkspacePlan best;
+  for (int group = p.batch; group >= 1; group = group == 1 ? 0 : ceil_div(group, 2)) {
+    const int rows = rows_that_fit(p, direction, group, budget);
+    if (rows > 0 && rows > best.rows) best = plan_with(p, direction, group, rows);
+    if (best.rows >= min_of(kComfortableRows, p.tokens)) break;
+  }
+  return best.rows > 0 ? best : plan_with(p, direction, 1, min_of(kTileRows, p.tokens));
+}
+
+std::size_t forward_workspace_bytes(const Problem& problem, std::size_t budget) {
+  if (check(problem) != Status::Ok) return 0;
+  return workspace_plan(problem, Direction::Forward, budget).bytes;
+}
+
+std::size_t backward_workspace_bytes(const Problem& problem, std::size_t budget) {
+  if (check(problem) != Status::Ok) return 0;
+  return workspace_plan(problem, Direction::Backward, budget).bytes;
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,130 @@
+// How a problem is cut into chunks of rows and batch elements, and where its buffers lie in the
+// workspace.
+#pragma once
+
+#include "lib/kernels/params.h"
+#include "lib/kernels/tile_plan.h"
+
+#include <cstddef>
+
+namespace mta::kernels {
+
+constexpr std::size_t kDefaultWorkspaceBytes = std::size_t{512} << 20;
+
+/// Bytes to give a call so that it stays within `budget`; more than `budget` only if the smallest
+/// chunk (one batch element, 64 rows) needs it. Grows linearly with T for a fixed number of rows a
+/// chunk. 0 if check(problem) fails.
+std::size_t forward_workspace_bytes(const Problem& problem,
+                                    std::size_t budget = kDefaultWorkspaceBytes);
+std::size_t backward_workspace_bytes(const Problem& problem,
+                                     std::size_t budget = kDefaultWorkspaceBytes);
+
+enum class Direction { Forward, Backward };
+
+/// Heads are mixed 16 at a time: several whole groups in one block, or one group in several blocks.
+struct MixingPlan {
+  int group = 0;         // c_h
+  int parts = 0;         // 16-head blocks that one output block reads: 1, 2 or 4; 0: no mixing
+  int units = 0;         // output blocks for all H heads
+  int heads_a_unit = 0;  // first-head step between units of different groups
+};
+MixingPlan mixing_plan(const Mixing& mix, int heads);
+
+/// First head and number of heads that unit `unit` reads (in_*), and writes (out_*).
+struct MixingUnit {
+  int in_first, in_count, out_first, out_count;
+};
+MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int unit, int heads) {
+  if (plan.parts == 1) {
+    const int first = unit * plan.heads_a_unit;
+    const int count = min_of(plan.heads_a_unit, heads - first);
+    return {first, count, first, count};
+  }
+  const int first = unit / plan.parts * plan.group;
+  const int offset = unit % plan.parts * 16;
+  return {first, plan.group, first + offset, min_of(16, plan.group - offset)};
+}
+
+/// Keys that a block of the gradient kernels sweeps before it writes its partial sums.
+constexpr int kStripKeys = 256;
+constexpr int kMixingRows = 16;  // rows of a mixing block
+/// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
+/// keeps.
+constexpr int kSpareRows = 32;
+
+/// Offsets in bytes into the workspace; kNone where a buffer is not needed.
+struct WorkspacePlan {
+  static constexpr std::size_t kNone = ~std::size_t{0};
+  int batch_group = 0;  // batch elements in flight
+  int rows = 0;         // query rows a chunk; a multiple of 64, or T
+  int ring = 0;         // rows that a map buffer keeps
+  int pitch = 0;        // keys a map row has in memory: T rounded up to 64
+  int key_tiles = 0;    // pitch / 64
+  std::size_t map_bytes = 0;
+  // Prepared weights: Toeplitz tables and 16x16 mixing blocks.
+  std::size_t table_before = kNone, table_after = kNone;
+  std::size_t flipped_before = kNone, flipped_after = kNone;
+  std::size_t mix_before = kNone, mix_after = kNone;
+  std::size_t unmix_before = kNone, unmix_after = kNone;
+  // Maps. Several names may share one buffer: see README.md, "Buffers".
+  std::size_t scores = kNone, convolved = kNone, mixed = kNone;
+  std::size_t reconvolved = kNone, weights = kNone;                  // R and A
+  std::size_t d_weights = kNone, d_reconvolved = kNone;              // dA and dR
+  std::size_t d_softmax = kNone, d_mixed = kNone, d_scores = kNone;  // dP, dC and dS
+  // Row statistics and ordered partial sums.
+  std::size_t softmax_partials =
+      kNone;                         // float2 [maps, rows, key_tiles]: maximum, sum of exponentials
+  std::size_t dot_partials = kNone;  // float [maps, rows + spare, key_tiles]: sum_j P dP
+  std::size_t dots = kNone;          // float [maps, rows + spare]
+  std::size_t conv_sums_before = kNone, conv_sums_after = kNone;
+  std::size_t mix_sums_before = kNone, mix_sums_after = kNone;
+  std::size_t sums_begin = 0, sums_end = 0;      // the four above: cleared once a call
+  std::size_t d_k_sum = kNone, d_v_sum = kNone;  // float [maps, T, d]; only with several chunks
+  std::size_t bytes = 0;
+};
+
+/// The largest chunks that fit into `budget`; the smallest ones if none fits (then bytes > budget).
+WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::size_t budget);
+
+/// Blocks that write partial sums for one map in one launch, in the order [row tile, strip].
+inline int convolution_sum_slots(const WorkspacePlan& plan) {
+  return ceil_div(plan.rows + kSpareRows, kTileRows) * ceil_div(plan.pitch, kStripKeys);
+}
+/// The same for one mixing unit of one batch element, [row group, strip].
+inline int mixing_sum_slots(const WorkspacePlan& plan) {
+  return ceil_div(plan.rows + kSpareRows, kMixingRows) * ceil_div(plan.pitch, kStripKeys);
+}
+
+/// Keys past the diagonal that a row of the score map, and of its gradient, reaches.
+inline int score_reach(const Problem& p) {
+  const bool exact = p.conv_before.kernel != nullptr && p.causality == Causality::Exact;
+  return exact ? p.conv_before.query_span - 1 : 0;
+}
+
+/// One chunk of a batch group: the rows of its forward stages, and of the gradient stages that lag
+/// behind them.
+struct Chunk {
+  int first_batch, batches;
+  RowRange rows;          // S, C, M, R, A, dA, dR
+  RowRange softmax_rows;  // dP, dC: lag of the convolution after softmax
+  RowRange score_rows;    // dS: that and the lag of the convolution before softmax
+};
+
+/// Calls `visit(chunk)` for every chunk, rows ascending inside each batch group. Stops early when
+/// it returns false.
+template <class Visit>
+void for_each_chunk(const Problem& p, const WorkspacePlan& plan, Visit&& visit) {
+  const int lag_after = p.conv_after.kernel == nullptr ? 0 : lag_of(p.conv_after.query_span);
+  const int lag_before = p.conv_before.kernel == nullptr ? 0 : lag_of(p.conv_before.query_span);
+  for (int batch = 0; batch < p.batch; batch += plan.batch_group) {
+    for (int row = 0; row < p.tokens; row += plan.rows) {
+      const RowRange rows = {row, min_of(row + plan.rows, p.tokens)};
+      const Chunk chunk = {batch, min_of(plan.batch_group, p.batch - batch), rows,
+                           lagged(rows, lag_after, p.tokens),
+                           lagged(rows, lag_after + lag_before, p.tokens)};
+      if (!visit(chunk)) return;
+    }
+  }
+}
+
+}  // namespace mta::kernels
