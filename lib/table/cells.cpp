@@ -1,0 +1,229 @@
+// Computes the cells of a row from its runs.
+#include "lib/core/error.h"
+#include "lib/table/columns.h"
+#include "lib/table/statistics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace mta {
+namespace {
+
+constexpr const char* kNothing = "–";
+
+/// Decimals that leave three digits of `value`: 0.0123, 1.23, 12.3, 123; percentages have one.
+int decimals_of(double value, double scale) {
+  constexpr int kDigits = 3, kMost = 9;
+  if (scale != 1) return 1;
+  if (value == 0) return 0;
+  const int before_point = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
+  return std::clamp(kDigits - before_point, 0, kMost);
+}
+
+std::string number_text(double value, int decimals) {
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
+Json or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+std::optional<double> measured_value(const TableColumn& column, const TableRun& run) {
+  if (run.status != RunState::Done) return std::nullopt;
+  const Json* value = column.key.find(run);
+  if (value == nullptr || value->is_null()) return std::nullopt;
+  if (!value->is_number()) {
+    throw UserError("--columns", fmt::format("\"{}\" is no number in {}: only values({}) shows it",
+                                             column.key.label, run.name, column.key.label));
+  }
+  return column.scale * value->get<double>();
+}
+
+TableCell count_cell(const RowRuns& row) {
+  std::map<RunState, std::size_t> counts;
+  for (const TableRun* run : row) ++counts[run->status];
+  TableCell cell{.text = std::to_string(counts[RunState::Done])};
+  std::string others;
+  for (const RunState status : {RunState::Done, RunState::Failed, RunState::Stopped,
+                                RunState::Unfinished, RunState::Missing}) {
+    cell.value[to_string(status)] = counts[status];
+    if (status == RunState::Done || counts[status] == 0) continue;
+    others += fmt::format("{}{} {}", others.empty() ? "" : ", ", counts[status], to_string(status));
+  }
+  if (!others.empty()) cell.text += " (" + others + ")";
+  return cell;
+}
+
+TableCell values_cell(const TableColumn& column, const RowRuns& row) {
+  TableCell cell;
+  Json values = Json::array();
+  for (const TableRun* run : row) {
+    const Json* value = column.key.find(*run);
+    if (value == nullptr || std::find(values.begin(), values.end(), *value) != values.end())
+      continue;
+    values.push_back(*value);
+    cell.text += (cell.text.empty() ? "" : ", ") + label_text(value);
+  }
+  if (cell.text.empty()) cell.text = kNothing;
+  cell.value["values"] = std::move(values);
+  return cell;
+}
+
+/// The step at which an unsolved run ended: 0 when it never got to an evaluation.
+double last_step(const TableRun& run) {
+  static const Json::json_pointer kStep("/final/step");
+  if (!run.report.contains(kStep) || !run.report.at(kStep).is_number()) return 0;
+  return run.report.at(kStep).get<double>();
+}
+
+TableCell steps_cell(const TableColumn& column, const RowRuns& row) {
+  std::vector<StepsToSolve> runs;
+  for (const TableRun* run : row) {
+    if (run->status == RunState::Missing || run->status == RunState::Unfinished) continue;
+    const Json* value = column.key.find(*run);
+    if (value == nullptr && run->status == RunState::Done) continue;  // not counted in this run
+    const bool solved = value != nullptr && value->is_number();
+    runs.push_back({.step = solved ? value->get<double>() : last_step(*run), .solved = solved});
+  }
+  if (runs.empty()) {
+    return {.text = kNothing,
+            .value = {{"median", nullptr}, {"at_least", nullptr}, {"solved", 0}, {"runs", 0}}};
+  }
+  const SolvedMedian median = median_steps(std::move(runs));
+  return {.text = fmt::format("{}{:.0f} ({}/{})", median.at_least ? "> " : "", median.step,
+                              median.solved, median.runs),
+          .value = {{"median", median.step},
+                    {"at_least", median.at_least},
+                    {"solved", median.solved},
+                    {"runs", median.runs}}};
+}
+
+TableCell spread_cell(const TableColumn& column, const std::vector<double>& values) {
+  const int decimals = decimals_of(mean_of(values), column.scale);
+  const auto text = [&](double value) { return number_text(value, decimals); };
+  const auto deviation = deviation_of(values);
+  TableCell cell{.text = text(mean_of(values))};
+  cell.value = {{"mean", mean_of(values)}, {"sd", or_null(deviation)}};
+  if (deviation) cell.text += " ± " + text(*deviation);
+  if (column.statistic == Statistic::Interval) {
+    const auto interval = bootstrap_interval(values);
+    if (interval) cell.text += fmt::format(" [{}, {}]", text(interval->low), text(interval->high));
+    cell.value["low"] = interval ? Json(interval->low) : Json(nullptr);
+    cell.value["high"] = interval ? Json(interval->high) : Json(nullptr);
+  }
+  cell.value["n"] = values.size();
+  return cell;
+}
+
+TableCell single_cell(const TableColumn& column, const std::vector<double>& values) {
+  std::optional<double> value;
+  switch (column.statistic) {
+    case Statistic::Median:
+      value = median_of(values);
+      break;
+    case Statistic::Deviation:
+      value = deviation_of(values);
+      break;
+    case Statistic::Least:
+      value = *std::min_element(values.begin(), values.end());
+      break;
+    default:
+      value = *std::max_element(values.begin(), values.end());
+  }
+  return {.text = value ? number_text(*value, decimals_of(*value, column.scale)) : kNothing,
+          .value = {{cell_fields(column.statistic).front(), or_null(value)}, {"n", values.size()}}};
+}
+
+TableCell empty_cell(Statistic statistic) {
+  TableCell cell{.text = kNothing};
+  for (const std::string& field : cell_fields(statistic)) {
+    cell.value[field] = field == "n" || field == "pairs" ? Json(0) : Json(nullptr);
+  }
+  return cell;
+}
+
+/// What was measured for each triple of seeds; the mean where a triple has several runs.
+std::map<std::string, double> by_seeds(const TableColumn& column, const RowRuns& row) {
+  static const Json::json_pointer kSeeds("/experiment/seeds");
+  std::map<std::string, std::vector<double>> found;
+  for (const TableRun* run : row) {
+    const auto value = measured_value(column, *run);
+    if (value && run->report.contains(kSeeds)) {
+      found[run->report.at(kSeeds).dump()].push_back(*value);
+    }
+  }
+  std::map<std::string, double> means;
+  for (const auto& [seeds, values] : found) means[seeds] = mean_of(values);
+  return means;
+}
+
+}  // namespace
+
+std::vector<std::string> cell_fields(Statistic statistic) {
+  switch (statistic) {
+    case Statistic::Count:
+      return {"done", "failed", "stopped", "unfinished", "missing"};
+    case Statistic::Interval:
+      return {"mean", "sd", "low", "high", "n"};
+    case Statistic::Mean:
+      return {"mean", "sd", "n"};
+    case Statistic::Median:
+      return {"median", "n"};
+    case Statistic::Deviation:
+      return {"sd", "n"};
+    case Statistic::Least:
+      return {"min", "n"};
+    case Statistic::Most:
+      return {"max", "n"};
+    case Statistic::Values:
+      return {"values"};
+    case Statistic::Steps:
+      return {"median", "at_least", "solved", "runs"};
+    case Statistic::Difference:
+      return {"mean", "low", "high", "pairs"};
+  }
+  return {};
+}
+
+TableCell table_cell(const TableColumn& column, const RowRuns& row) {
+  if (column.statistic == Statistic::Count) return count_cell(row);
+  if (column.statistic == Statistic::Values) return values_cell(column, row);
+  if (column.statistic == Statistic::Steps) return steps_cell(column, row);
+  std::vector<double> values;
+  for (const TableRun* run : row) {
+    if (const auto value = measured_value(column, *run)) values.push_back(*value);
+  }
+  if (values.empty()) return empty_cell(column.statistic);
+  const bool spread =
+      column.statistic == Statistic::Mean || column.statistic == Statistic::Interval;
+  return spread ? spread_cell(column, values) : single_cell(column, values);
+}
+
+TableCell difference_cell(const TableColumn& column, const RowRuns& row, const RowRuns& baseline) {
+  const auto base = by_seeds(column, baseline);
+  std::vector<double> differences;
+  for (const auto& [seeds, value] : by_seeds(column, row)) {
+    if (const auto match = base.find(seeds); match != base.end()) {
+      differences.push_back(value - match->second);
+    }
+  }
+  if (differences.empty()) return empty_cell(Statistic::Difference);
+  const int decimals = decimals_of(mean_of(differences), column.scale);
+  const auto text = [&](double value) { return fmt::format("{:+.{}f}", value, decimals); };
+  const auto interval = bootstrap_interval(differences);
+  TableCell cell{.text = text(mean_of(differences))};
+  if (interval) cell.text += fmt::format(" [{}, {}]", text(interval->low), text(interval->high));
+  cell.text +=
+      fmt::format(" ({} {})", differences.size(), differences.size() == 1 ? "pair" : "pairs");
+  cell.value = {{"mean", mean_of(differences)},
+                {"low", interval ? Json(interval->low) : Json(nullptr)},
+                {"high", interval ? Json(interval->high) : Json(nullptr)},
+                {"pairs", differences.size()}};
+  return cell;
+}
+
+}  // namespace mta
