@@ -27,6 +27,16 @@ awk -v max_lines="$max_lines" '
     n = split(path, part, "/")
     return part[1] == "lib" && n > 1 ? part[1] "/" part[2] : part[1]
   }
+  # A line of order.txt; the folders it names stand above it.
+  function read_order(   i, other) {
+    for (i = 2; i <= NF; ++i) {
+      file = FILENAME; line = FNR
+      if (!($i in known)) violation($i " must stand above " $1)
+      for (other in known) if (($i, other) in allowed) allowed[$1, other]
+      allowed[$1, $i]
+    }
+    known[$1]; file = ""
+  }
   function end_of_file() {
     if (file == "") return
     if (line > max_lines)
@@ -50,7 +60,7 @@ awk -v max_lines="$max_lines" '
       violation(folder " may not include \"" path "\": see tests/layout/order.txt")
   }
   FILENAME == ARGV[1] {
-    if ($0 !~ /^#/ && NF) { known[$1]; for (i = 2; i <= NF; ++i) allowed[$1, $i] }
+    if ($0 !~ /^#/ && NF) read_order()
     next
   }
   FNR == 1 {

@@ -13,6 +13,8 @@ fresh_tree() {
   mkdir -p "$scratch"/tree/{lib/core,lib/kernels,lib/ops,lib/attention,tasks,apps,tests/layout,cmake}
   cp "$root/tests/layout/order.txt" "$scratch/tree/tests/layout/"
   printf '// An error.\n#pragma once\n' >"$scratch/tree/lib/core/error.h"
+  printf '// Passes.\n#include "lib/core/error.h"\n#include "tasks/b.h"\n' \
+    >"$scratch/tree/apps/main.cpp"
 }
 
 # expect FILE MESSAGE LINE...: the tree with this file must be refused with the message.
@@ -47,6 +49,7 @@ expect lib/kernels/a.cuh 'may not include "lib/core/error.h"' \
 expect lib/core/a.cpp 'may not include "tasks/b.h"' '// A.' '#include "tasks/b.h"'
 expect lib/ops/a.cpp 'may not include "lib/attention/plan.h"' \
   '// A.' '#include "lib/attention/plan.h"'
+expect lib/attention/a.cpp 'may not include "tasks/b.h"' '// A.' '#include "tasks/b.h"'
 expect lib/core/a.cpp 'include from the root' '// A.' '#include "error.h"'
 expect lib/core/a.cpp 'parsed in apps' '// A.' '#include <CLI/CLI.hpp>'
 expect lib/oddments/a.cpp 'has no place in tests/layout/order.txt' '// A.'
