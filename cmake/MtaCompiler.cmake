@@ -5,6 +5,10 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)  # static libraries end up in lib/ops, which Python can load
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)    # clang-tidy reads it
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 11)
+  message(FATAL_ERROR "g++ ${CMAKE_CXX_COMPILER_VERSION} is too old for C++20: needs 11 or newer")
+endif()
+
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "Release, Debug or Sanitize" FORCE)
 endif()
@@ -21,7 +25,10 @@ set(CMAKE_SHARED_LINKER_FLAGS_SANITIZE "-fsanitize=address,undefined"
 if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
   find_program(MTA_CCACHE ccache)
   if(MTA_CCACHE)
-    set(CMAKE_CXX_COMPILER_LAUNCHER ${MTA_CCACHE})
+    # Paths below the source folder count relative to it: another clone finds the same objects.
+    set(MTA_CCACHE_COMMAND ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}
+                           ${MTA_CCACHE})
+    set(CMAKE_CXX_COMPILER_LAUNCHER ${MTA_CCACHE_COMMAND})
   endif()
 endif()
 

@@ -17,20 +17,13 @@ function(mta_torch_version dir out)
   set(${out} "${version}" PARENT_SCOPE)
 endfunction()
 
-# Folders that may hold LibTorch, in order of preference.
+# Folders that may hold LibTorch, in order of preference (scripts/setup looks in the same ones).
 function(mta_torch_candidates out)
   set(dirs "")
-  find_path(prefix_torch include/torch/headeronly/version.h
-            PATHS ${CMAKE_PREFIX_PATH} PATH_SUFFIXES torch NO_DEFAULT_PATH NO_CACHE)
-  if(prefix_torch)
-    list(APPEND dirs ${prefix_torch})
-  endif()
-  # TorchConfig.cmake's folder is what torch.utils.cmake_prefix_path names.
-  foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
-    if(EXISTS ${prefix}/Torch/TorchConfig.cmake)
-      cmake_path(ABSOLUTE_PATH prefix NORMALIZE)
-      list(APPEND dirs ${prefix}/../..)
-    endif()
+  string(REPLACE ":" ";" environment "$ENV{CMAKE_PREFIX_PATH}")
+  foreach(prefix IN LISTS CMAKE_PREFIX_PATH environment)
+    # A LibTorch, a folder with Python packages, or what torch.utils.cmake_prefix_path names.
+    list(APPEND dirs ${prefix} ${prefix}/torch ${prefix}/../..)
   endforeach()
   list(APPEND dirs ${PROJECT_SOURCE_DIR}/.deps/python/torch)
   find_program(MTA_PYTHON3 python3)
@@ -73,6 +66,10 @@ if(MTA_WITH_CUDA)
   if(NOT EXISTS ${MTA_TORCH_DIR}/lib/libtorch_cuda.so)
     message(FATAL_ERROR "CUDA is on, but the LibTorch in ${MTA_TORCH_DIR} is CPU-only: "
                         "configure with -DMTA_CUDA=OFF")
+  endif()
+  if(MTA_TORCH_DIR MATCHES "/.deps/python/torch$" AND NOT EXISTS ${MTA_TORCH_DIR}/../nvidia/cudnn)
+    message(FATAL_ERROR "CUDA is on, but .deps/python lacks the libraries of libtorch_cuda.so: run "
+                        "scripts/setup, or configure with -DMTA_CUDA=OFF")
   endif()
   # Nothing names a symbol of libtorch_cuda: loading it registers the CUDA kernels, and linkers that
   # default to --as-needed (Ubuntu's) would drop it.
