@@ -1,0 +1,31 @@
+# Everything that scripts/setup downloads from PyPI, by version. Sourced by scripts/setup.
+
+# LibTorch: the wheel holds its headers and libraries. cmake/MtaTorch.cmake accepts the same 2.11.
+torch_version=2.11
+torch_pins=(torch==2.11.0)
+
+# libtorch_cpu.so of that wheel loads these two, GPU or not.
+cpu_pins=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+
+# What libtorch_cuda.so loads besides; 2.7 GB, so only where nvcc is.
+cuda_pins=(
+  nvidia-cublas==13.1.0.3
+  nvidia-cuda-nvrtc==13.0.88
+  nvidia-cudnn-cu13==9.19.0.56
+  nvidia-cufft==12.0.0.61
+  nvidia-cufile==1.15.1.6
+  nvidia-curand==10.4.0.35
+  nvidia-cusolver==12.0.4.66
+  nvidia-cusparse==12.6.3.3
+  nvidia-cusparselt-cu13==0.8.0
+  nvidia-nccl-cu13==2.28.9
+  nvidia-nvjitlink==13.0.88
+  nvidia-nvshmem-cu13==3.4.5
+  nvidia-nvtx==13.0.85
+)
+
+# Tests read our files with these from Python.
+reader_pins=(numpy==2.4.6 safetensors==0.8.0)
+
+# `make check` formats with this version of clang-format; another one formats differently.
+clang_version=14
