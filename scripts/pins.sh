@@ -27,5 +27,6 @@ cuda_pins=(
 # Tests read our files with these from Python.
 reader_pins=(numpy==2.4.6 safetensors==0.8.0)
 
-# `make check` formats with this version of clang-format; another one formats differently.
-clang_version=14
+# `make check`: another clang-format formats differently; for clang-tidy see .clang-tidy.
+clang_format_version=14
+clang_tidy_version=16
