@@ -1,6 +1,8 @@
 // JSON documents: inheritance, settings, and messages that name the place.
 #include "lib/core/document.h"
 
+#include "tests/support/scratch_folder.h"
+
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -10,12 +12,6 @@ namespace {
 
 class DocumentTest : public ::testing::Test {
  protected:
-  DocumentTest() : folder_(std::filesystem::path(::testing::TempDir()) / "mta_document_test") {
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  ~DocumentTest() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
     return folder_ / name;
@@ -32,7 +28,8 @@ class DocumentTest : public ::testing::Test {
     return "(accepted)";
   }
 
-  std::filesystem::path folder_;
+  check::ScratchFolder scratch_;
+  const std::filesystem::path& folder_ = scratch_.path();
 };
 
 TEST_F(DocumentTest, ExtendsMergesObjectsAndReplacesTheRest) {

@@ -3,6 +3,7 @@
 #include "lib/core/files.h"
 
 #include "lib/core/error.h"
+#include "tests/support/scratch_folder.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -18,19 +19,14 @@ namespace fs = std::filesystem;
 
 class FilesTest : public ::testing::Test {
  protected:
-  FilesTest() : folder_(fs::path(::testing::TempDir()) / "mta_files_test") {
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  ~FilesTest() override { fs::remove_all(folder_); }
-
   fs::path make_folder(const std::string& name, const std::string& content) const {
     fs::create_directories(folder_ / name);
     std::ofstream(folder_ / name / "file") << content;
     return folder_ / name;
   }
 
-  fs::path folder_;
+  check::ScratchFolder scratch_;
+  const fs::path& folder_ = scratch_.path();
 };
 
 TEST_F(FilesTest, WritesAndReplaces) {

@@ -3,6 +3,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "tests/support/scratch_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -13,14 +14,8 @@ namespace {
 
 class JsonLinesTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    path_ = std::filesystem::path(::testing::TempDir()) /
-            ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove(path_);
-  }
-  void TearDown() override { std::filesystem::remove(path_); }
-
-  std::filesystem::path path_;
+  check::ScratchFolder scratch_;
+  std::filesystem::path path_ = scratch_.path() / "lines.jsonl";
 };
 
 TEST_F(JsonLinesTest, AppendsAfterWhatIsThere) {
