@@ -15,20 +15,22 @@ namespace mta {
 /// element) and then rounded, so that they do not depend on type, device or the order of
 /// construction.
 struct InitialValue {
-  enum class Kind { Constant, TruncatedNormal, Uniform, Given };
+  enum class Kind { Constant, Normal, TruncatedNormal, Uniform, Given };
   Kind kind = Kind::Constant;
   double value = 0;           // Constant
-  double sigma = 1;           // TruncatedNormal: cut at 3 sigma
+  double sigma = 1;           // Normal; TruncatedNormal: cut at 3 sigma
   double low = -1, high = 1;  // Uniform
-  at::Tensor given;           // Given: double, on the CPU
+  at::Tensor given{};         // Given: double, on the CPU
 
   static InitialValue constant(double value);
+  static InitialValue normal(double sigma);
   static InitialValue truncated_normal(double sigma);
   static InitialValue uniform(double low, double high);
   static InitialValue of(at::Tensor values);
 };
 
-/// Owns the parameters of a model.
+/// Owns the parameters of a model. With options.device(at::kMeta) they have names and shapes but no
+/// values: models of any size can be counted.
 class Parameters {
  public:
   Parameters(std::uint64_t seed, at::TensorOptions options);

@@ -1,0 +1,13 @@
+// Root-mean-square normalisation (arXiv 1910.07467).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace mta {
+
+/// y = x / sqrt(mean(x^2) + eps) * weight over the last dimension. The statistics are computed in
+/// float32 for narrower types, and y has the type of x.
+/// x [..., d], weight [d].
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+}  // namespace mta
