@@ -1,0 +1,150 @@
+// Builds a layer's plan, chooses its path, and runs it.
+#include "lib/attention/layer.h"
+
+#include "lib/attention/registry.h"
+#include "lib/attention/stages.h"
+#include "lib/core/error.h"
+#include "lib/nn/linear.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace mta {
+namespace {
+
+/// [B, T, H d] -> [B, T, H, d]
+at::Tensor split_heads(const at::Tensor& x, std::int64_t heads) {
+  return x.unflatten(-1, {heads, -1});
+}
+
+bool has_kq(const AttentionConfig& config, std::int64_t layer) {
+  return !config.kq_layers || std::find(config.kq_layers->begin(), config.kq_layers->end(),
+                                        layer) != config.kq_layers->end();
+}
+
+}  // namespace
+
+AttentionLayer::AttentionLayer(const AttentionConfig& config, const LayerShape& shape,
+                               Parameters& parameters, const std::string& prefix,
+                               at::ScalarType compute)
+    : shape_(shape) {
+  LayerBuilder layer(config, shape, parameters, prefix);
+  const auto initial =
+      InitialValue::truncated_normal(1 / std::sqrt(static_cast<double>(shape.dim)));
+  for (const auto& [weight, name] : {std::pair(&wq_, "wq.weight"), std::pair(&wk_, "wk.weight"),
+                                     std::pair(&wv_, "wv.weight"), std::pair(&wo_, "wo.weight")}) {
+    *weight = layer.add(name, {shape.dim, shape.dim}, initial);
+  }
+  weight_maps_ = layer.weight_maps();
+  build_plan(layer);
+  choose_path(config.path, wq_, compute);
+}
+
+void AttentionLayer::build_plan(LayerBuilder& layer) {
+  const AttentionConfig& config = layer.config();
+  const bool kq = has_kq(config, shape_.layer);
+  auto& [on_scores, on_weights, on_output] = plan_;
+  if (kq && config.kq_before) {
+    on_scores.push_back(kq_convolution(layer, *config.kq_before, Side::BeforeSoftmax));
+  }
+  if (config.heads_before) {
+    on_scores.push_back(head_mixing(layer, *config.heads_before, Side::BeforeSoftmax));
+  }
+  if (config.differential) on_weights.push_back(differential(layer));
+  if (kq && config.kq_after) {
+    on_weights.push_back(kq_convolution(layer, *config.kq_after, Side::AfterSoftmax));
+  }
+  if (config.heads_after) {
+    on_weights.push_back(head_mixing(layer, *config.heads_after, Side::AfterSoftmax));
+  }
+  if (config.group_norm) on_output.push_back(group_norm(layer, *config.group_norm));
+  if (config.gate) on_output.push_back(gate(layer, *config.gate));
+  if (const auto add_stages = find_variant(config.variant).add_stages) add_stages(plan_, layer);
+}
+
+void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor&, at::ScalarType) {
+  if (wanted == AttentionPath::Composed) {
+    path_reason_ = "/attention/path is \"composed\"";
+    return;
+  }
+  path_reason_ = "this build has no fused kernels";
+  if (path_reason_.empty()) {
+    path_ = AttentionPath::Fused;
+  } else if (wanted == AttentionPath::Fused) {
+    throw UserError(
+        "/attention/path",
+        "\"fused\" does not cover layer " + std::to_string(shape_.layer) + ": " + path_reason_,
+        "use \"auto\" or \"composed\"");
+  }
+}
+
+std::int64_t AttentionLayer::first_query(std::int64_t first_row) const {
+  return std::max<std::int64_t>(0, first_row - plan_.rows_above());
+}
+
+Projected AttentionLayer::project(const at::Tensor& x, std::int64_t first) const {
+  const at::Tensor queries = first == 0 ? x : x.narrow(-2, first, x.size(-2) - first);
+  return {mta::linear(queries, wq_), mta::linear(x, wk_), mta::linear(x, wv_)};
+}
+
+at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTable& table,
+                                   const AttentionOptions& options) const {
+  return forward(project(x, first_query(options.first_row)), table, options);
+}
+
+at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable& table,
+                                   const AttentionOptions& options) const {
+  const std::int64_t first = projected.k.size(1) - projected.q.size(1);
+  const at::Tensor q = rotate(split_heads(projected.q, shape_.heads), table, first);
+  const at::Tensor k = rotate(split_heads(projected.k, shape_.heads), table, 0);
+  const at::Tensor v = split_heads(projected.v, weight_maps_);
+  return attend_and_project({.q = q.transpose(1, 2),
+                             .k = k.transpose(1, 2),
+                             .v = v.transpose(1, 2),
+                             .first_row = first,
+                             .dropout = options.dropout},
+                            options);
+}
+
+at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
+                                  KvCache& cache) const {
+  const std::int64_t seen = cache.tokens();
+  const auto append = [](const at::Tensor& old, const at::Tensor& fresh) {
+    return old.defined() ? at::cat({old, fresh}, 2) : fresh;
+  };
+  const Projected fresh = project(x, 0);
+  cache.k =
+      append(cache.k, rotate(split_heads(fresh.k, shape_.heads), table, seen).transpose(1, 2));
+  cache.v = append(cache.v, split_heads(fresh.v, weight_maps_).transpose(1, 2));
+  const at::Tensor q =
+      append(cache.q, rotate(split_heads(fresh.q, shape_.heads), table, seen).transpose(1, 2));
+  const std::int64_t keep = std::min(q.size(2), plan_.rows_above());
+  cache.q = q.narrow(2, q.size(2) - keep, keep);
+  return attend_and_project(
+      {.q = q, .k = cache.k, .v = cache.v, .first_row = cache.tokens() - q.size(2)},
+      {.first_row = seen});
+}
+
+at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
+                                              const AttentionOptions& options) const {
+  at::Tensor output;  // [B, H', R, d_v]
+  if (options.tap != nullptr || path_ == AttentionPath::Composed) {
+    StageTap tap;
+    if (options.tap != nullptr) {
+      tap = [&](std::string_view stage, const at::Tensor& map) {
+        (*options.tap)(shape_.layer, stage, map);
+      };
+    }
+    output = attend(plan_, input, tap);
+  }
+  const MapWindow window = input.window();
+  const std::int64_t unwanted = options.first_row - window.first_row;
+  const MapWindow wanted{options.first_row, window.rows - unwanted, window.keys};
+  output = finish(plan_, output.narrow(2, unwanted, wanted.rows), wanted);
+  return mta::linear(output.transpose(1, 2).flatten(2), wo_);  // [B, R, H' d_v] -> [B, R, D]
+}
+
+}  // namespace mta
