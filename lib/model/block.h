@@ -1,0 +1,49 @@
+// One transformer block: norm, attention, residual, norm, feed-forward, residual.
+#pragma once
+
+#include "lib/attention/config.h"
+#include "lib/attention/layer.h"
+#include "lib/model/config.h"
+#include "lib/nn/parameters.h"
+#include "lib/nn/rotary.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace mta {
+
+/// Of the whole model; method, "The transformer around it".
+inline constexpr double kNormEps = 1e-5;
+
+class Block {
+ public:
+  /// Adds its parameters as "layers.<layer>.".
+  Block(const ModelConfig& model, const AttentionConfig& attention, std::int64_t layer,
+        Parameters& parameters, at::ScalarType compute);
+
+  /// x [B, T, D] -> [B, T - first_row, D].
+  at::Tensor forward(const at::Tensor& x, const RotaryTable& table,
+                     const AttentionOptions& options) const;
+  /// The same where x is rows of `embeddings` [V, D], chosen by tokens [B, T]: norm and projections
+  /// are functions of the token alone, so that they are computed once for each entry.
+  at::Tensor forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
+                              const RotaryTable& table, const AttentionOptions& options) const;
+  /// The next tokens x [B, n, D] after those in `cache` -> [B, n, D].
+  at::Tensor decode(const at::Tensor& x, const RotaryTable& table, KvCache& cache) const;
+
+  const AttentionLayer& attention() const { return attention_; }
+
+ private:
+  /// Adds the attention's result to its input and the feed-forward network's to that.
+  at::Tensor finish(const at::Tensor& x, const at::Tensor& attended) const;
+
+  at::Tensor attention_norm_;  // [D]
+  AttentionLayer attention_;
+  at::Tensor ffn_norm_;      // [D]
+  at::Tensor w1_, w2_, w3_;  // [hidden, D], [D, hidden], [hidden, D]
+};
+
+}  // namespace mta

@@ -1,0 +1,79 @@
+// Builds the model and runs it, whole or token by token.
+#include "lib/model/language_model.h"
+
+#include "lib/nn/linear.h"
+#include "lib/nn/rms_norm.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/embedding.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace mta {
+
+LanguageModel::LanguageModel(const ModelConfig& model, const AttentionConfig& attention,
+                             std::int64_t vocabulary, const ModelOptions& options)
+    : config_(model),
+      options_(options),
+      parameters_(options.seed, at::TensorOptions(options.device).dtype(options.master)) {
+  const auto initial =
+      InitialValue::truncated_normal(1 / std::sqrt(static_cast<double>(model.dim)));
+  embeddings_ = parameters_.add("tok_embeddings.weight", {vocabulary, model.dim}, initial);
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    blocks_.emplace_back(model, attention, layer, parameters_, options.compute);
+  }
+  norm_ = parameters_.add("norm.weight", {model.dim}, InitialValue::constant(1));
+  output_ = model.tied_embeddings
+                ? embeddings_
+                : parameters_.add("output.weight", {vocabulary, model.dim}, initial);
+}
+
+at::Tensor LanguageModel::forward(const at::Tensor& tokens, const ForwardOptions& options) const {
+  const std::int64_t T = tokens.size(1);
+  const RotaryTable& table = rotary_table(T);
+  const at::Tensor embeddings = embeddings_.to(options_.compute);
+  at::Tensor x;
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const AttentionOptions attention{
+        .first_row = layer + 1 == blocks_.size() ? options.first_row : 0,
+        .dropout = {.rate = options.dropout,
+                    .seed = options.seed,
+                    .stream = options.step * blocks_.size() + layer},
+        .tap = options.tap};
+    if (layer == 0 && embeddings.size(0) < tokens.numel()) {
+      x = blocks_[layer].forward_embedded(embeddings, tokens, table, attention);
+      continue;
+    }
+    if (layer == 0) x = at::embedding(embeddings, tokens);
+    x = blocks_[layer].forward(x, table, attention);
+  }
+  return logits(x);
+}
+
+at::Tensor LanguageModel::decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const {
+  caches.resize(blocks_.size());
+  const RotaryTable& table = rotary_table(caches[0].tokens() + tokens.size(1));
+  at::Tensor x = at::embedding(embeddings_.to(options_.compute), tokens);
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    x = blocks_[layer].decode(x, table, caches[layer]);
+  }
+  return logits(x);
+}
+
+at::Tensor LanguageModel::logits(const at::Tensor& x) const {
+  return mta::linear(rms_norm(x, norm_, kNormEps), output_);
+}
+
+const RotaryTable& LanguageModel::rotary_table(std::int64_t positions) const {
+  if (positions > table_.positions()) {
+    // Powers of two, so that decoding token by token makes few tables.
+    const auto size = std::bit_ceil(static_cast<std::uint64_t>(positions));
+    table_ = make_rotary_table(static_cast<std::int64_t>(size), config_.dim / config_.heads,
+                               config_.rope_theta, embeddings_.options());
+  }
+  return table_;
+}
+
+}  // namespace mta

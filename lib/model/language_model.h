@@ -1,0 +1,68 @@
+// The language model: token embedding, transformer blocks, final norm, output layer.
+#pragma once
+
+#include "lib/attention/config.h"
+#include "lib/attention/layer.h"
+#include "lib/model/block.h"
+#include "lib/model/config.h"
+#include "lib/nn/parameters.h"
+#include "lib/nn/rotary.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace mta {
+
+struct ModelOptions {
+  std::uint64_t seed = 0;  // of the initial weights
+  at::Device device = at::kCPU;
+  at::ScalarType master = at::kFloat;   // type of the parameters: kFloat or kDouble
+  at::ScalarType compute = at::kFloat;  // type of activations: kBFloat16, or the master type
+};
+
+struct ForwardOptions {
+  /// Logits are wanted from this position on: the last block computes only what they need.
+  std::int64_t first_row = 0;
+  /// Rate of dropout on the attention weights. The caller decides: the configured rate in training,
+  /// 0 in evaluation, or the configured rate there too, as the public reference evaluates.
+  double dropout = 0;
+  std::uint64_t seed = 0, step = 0;  // which weights are dropped is a function of both
+  const Tap* tap = nullptr;          // sees every attention map; layers then run composed
+};
+
+class LanguageModel {
+ public:
+  /// `vocabulary` is the number of tokens: the configured one or else the task's. The attention
+  /// must have passed check(). Throws UserError when the fused path is demanded but not there.
+  LanguageModel(const ModelConfig& model, const AttentionConfig& attention, std::int64_t vocabulary,
+                const ModelOptions& options);
+
+  /// tokens [B, T] int64 -> logits [B, T - first_row, V] in the compute type.
+  at::Tensor forward(const at::Tensor& tokens, const ForwardOptions& options = {}) const;
+
+  /// The tokens [B, n] that follow those in `caches` (one for each layer, grown here; start with an
+  /// empty vector) -> logits [B, n, V].
+  at::Tensor decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
+
+  Parameters& parameters() { return parameters_; }
+  const Parameters& parameters() const { return parameters_; }
+  /// The attention layers, to report their paths.
+  const std::vector<Block>& blocks() const { return blocks_; }
+
+ private:
+  const RotaryTable& rotary_table(std::int64_t positions) const;
+  at::Tensor logits(const at::Tensor& x) const;
+
+  ModelConfig config_;
+  ModelOptions options_;
+  Parameters parameters_;
+  at::Tensor embeddings_;  // [V, D]
+  std::vector<Block> blocks_;
+  at::Tensor norm_;            // [D]
+  at::Tensor output_;          // [V, D]; the embeddings when they are tied
+  mutable RotaryTable table_;  // grown to the longest sequence seen
+};
+
+}  // namespace mta
