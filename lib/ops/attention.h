@@ -1,9 +1,11 @@
 // The contract of the fused attention: what one layer does between q, k, v and O = A v.
 //
 // One call covers stages 2 to 8 of the method (arXiv 2504.00927, sections 3.1 to 3.3):
-//   scores -> kq convolution -> head mixing -> mask, softmax -> kq convolution -> head mixing -> dropout -> A v
-// Every stage but the scores and the softmax may be absent; with none of them the call is standard causal attention.
-// B batch, H heads, T keys, R query rows, d head size, d_v value size, G groups of c = H / G heads.
+//   scores -> kq convolution -> head mixing -> mask, softmax -> kq convolution -> head mixing ->
+//   dropout -> A v
+// Every stage but the scores and the softmax may be absent; with none of them the call is standard
+// causal attention. B batch, H heads, T keys, R query rows, d head size, d_v value size, G groups
+// of c = H / G heads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,13 +16,15 @@
 
 namespace mta::ops {
 
-/// Which score entries a convolved row i may read; i and j are positions, r = i - (c_q-1) + a the row read.
+/// Which score entries a convolved row i may read; i and j are positions, r = i - (c_q-1) + a the
+/// row read.
 enum class Causality {
   Double,  ///< keys up to the row read, j <= r, as the public reference computes it
   Exact,   ///< keys up to the row written, j <= i, the indicator of the paper's equation (4)
 };
 
-/// Cross-correlation of each head's map with its own kernel; zero outside the map, never a later row:
+/// Cross-correlation of each head's map with its own kernel; zero outside the map, never a later
+/// row:
 ///   C[i, j] = sum_{a, b} kernel[h, a, b] * map[i - (c_q-1) + a, j - pad_left + b]
 struct KqConvolution {
   at::Tensor kernel;          ///< [H, c_q, c_k]
@@ -36,27 +40,30 @@ struct Dropout {
 };
 
 struct AttentionCall {
-  at::Tensor q, k, v;  ///< [B, H, R, d], [B, H, T, d], [B, H, T, d_v]; last stride 1; float or double
-  /// Query r stands at position first_row + r of the T keys; R <= T - first_row. Rows above first_row count as
-  /// absent: the convolutions read zeros there.
+  at::Tensor q, k,
+      v;  ///< [B, H, R, d], [B, H, T, d], [B, H, T, d_v]; last stride 1; float or double
+  /// Query r stands at position first_row + r of the T keys; R <= T - first_row. Rows above
+  /// first_row count as absent: the convolutions read zeros there.
   std::int64_t first_row = 0;
-  std::optional<KqConvolution> kq_before, kq_after;
-  at::Tensor heads_before;  ///< [G, c, c] (group, output head, input head); undefined is off
-  at::Tensor heads_after;   ///< [G, c, c] (group, input head, output head); undefined is off
-  Dropout dropout;
+  std::optional<KqConvolution> kq_before = std::nullopt, kq_after = std::nullopt;
+  at::Tensor heads_before = {};  ///< [G, c, c] (group, output head, input head); undefined is off
+  at::Tensor heads_after = {};   ///< [G, c, c] (group, input head, output head); undefined is off
+  Dropout dropout = {};
 };
 
-/// Empty when the fused CPU path covers the call, else the reason in one clause ("q is on cuda:0, ...").
+/// Empty when the fused CPU path covers the call, else the reason in one clause ("q is on cuda:0,
+/// ...").
 std::string cpu_unsupported(const AttentionCall& call);
 
-/// O = A v, [B, H, R, d_v] (stored as [B, R, H, d_v], so that joining the heads is a view). Scores are scaled by
-/// 1 / sqrt(d). Differentiable once in q, k, v, the kernels and the mixings. The bits of all results depend only on
-/// the call, not on the number of threads. Memory: the output, R log-sum-exps a head, and for each thread a few row
-/// blocks of the maps of one group of heads.
+/// O = A v, [B, H, R, d_v] (stored as [B, R, H, d_v], so that joining the heads is a view). Scores
+/// are scaled by 1 / sqrt(d). Differentiable once in q, k, v, the kernels and the mixings. The bits
+/// of all results depend only on the call, not on the number of threads. Memory: the output, two
+/// numbers a row, and for each thread a few row blocks of the maps of one group of heads.
 at::Tensor attention_cpu(const AttentionCall& call);
 
-/// The factors that `attention_cpu` applies to A: [B, H, R, T] of 0 and 1 / (1 - rate), on the CPU, in `dtype`.
-/// Entry (b, h, i, j) with i = first_row + r is a pure function of (seed, stream, b * H + h, i, j): see dropout.h.
+/// The factors that `attention_cpu` applies to A: [B, H, R, T] of 0 and 1 / (1 - rate), on the CPU,
+/// in `dtype`. Entry (b, h, i, j) with i = first_row + r is a pure function of (seed, stream, b * H
+/// + h, i, j): see dropout.h.
 at::Tensor dropout_mask(const Dropout& dropout, std::int64_t batch, std::int64_t heads,
                         std::int64_t first_row, std::int64_t rows, std::int64_t keys,
                         at::ScalarType dtype);

@@ -1,0 +1,328 @@
+// The fused attention on CPU tensors: checks, the autograd function, and the split of units over
+// threads.
+#include "lib/ops/attention_cpu.h"
+
+#include "lib/ops/dropout.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <numeric>
+
+namespace mta::ops {
+namespace {
+
+using cpu::Index;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// The parts of a call that are not tensors, and the tensors as autograd saves them.
+struct Settings {
+  cpu::SimdLevel level;
+  Index first_row;
+  Index pad_left, pad_left_after;
+  bool exact;
+  Dropout dropout;
+};
+
+struct Tensors {
+  at::Tensor q, k, v, kq_before, kq_after, heads_before, heads_after;
+};
+
+/// [B, H, rows, columns], stored as [B, rows, H, columns].
+at::Tensor rows_of_heads(at::Tensor (*make)(at::IntArrayRef, at::TensorOptions),
+                         const at::Tensor& like, Index rows, Index columns) {
+  return make({like.size(0), rows, like.size(1), columns}, like.options().requires_grad(false))
+      .transpose(1, 2);
+}
+at::Tensor make_empty(at::IntArrayRef sizes, at::TensorOptions options) {
+  return at::empty(sizes, options);
+}
+at::Tensor make_zeros(at::IntArrayRef sizes, at::TensorOptions options) {
+  return at::zeros(sizes, options);
+}
+
+template <class T>
+cpu::View<const T> view(const at::Tensor& t) {
+  return {t.const_data_ptr<T>(), t.stride(0), t.stride(1), t.stride(2)};
+}
+template <class T>
+cpu::View<T> mutable_view(const at::Tensor& t) {
+  return {t.mutable_data_ptr<T>(), t.stride(0), t.stride(1), t.stride(2)};
+}
+
+template <class T>
+cpu::Convolution<T> convolution_of(const at::Tensor& kernel, Index pad_left, bool exact) {
+  if (!kernel.defined()) return {};
+  const Index query_span = kernel.size(1);
+  return {kernel.const_data_ptr<T>(), query_span, kernel.size(2), pad_left,
+          exact && query_span > 1};
+}
+template <class T>
+cpu::Mixing<T> mixing_of(const at::Tensor& matrix) {
+  if (!matrix.defined()) return {};
+  return {matrix.const_data_ptr<T>(), matrix.size(1)};
+}
+
+/// `t` must outlive the result: parameters contiguous, heads_after turned to (group, output,
+/// input).
+template <class T>
+cpu::Forward<T> forward_call(const Settings& s, const Tensors& t) {
+  cpu::Forward<T> call;
+  call.batch = t.q.size(0), call.heads = t.q.size(1), call.rows = t.q.size(2),
+  call.head_dim = t.q.size(3);
+  call.keys = t.k.size(2), call.value_dim = t.v.size(3), call.first_row = s.first_row;
+  call.scale = static_cast<T>(1 / std::sqrt(static_cast<double>(call.head_dim)));
+  call.q = view<T>(t.q), call.k = view<T>(t.k), call.v = view<T>(t.v);
+  call.kq_before = convolution_of<T>(t.kq_before, s.pad_left, s.exact);
+  call.kq_after = convolution_of<T>(t.kq_after, s.pad_left_after, false);
+  call.heads_before = mixing_of<T>(t.heads_before), call.heads_after = mixing_of<T>(t.heads_after);
+  call.unit_heads = std::lcm(call.heads_before.heads, call.heads_after.heads);
+  call.dropout = dropout_key(s.dropout);
+  return call;
+}
+
+/// Runs act(begin, end, workspace) over all units; each unit's result is the same whoever computes
+/// it.
+template <class Action>
+void over_units(Index units, Index unit_work, Index workspace_bytes, const Action& act) {
+  constexpr Index kWorthAThread = 1 << 18;  // multiply-adds that pay for waking one: some 10 us
+  const Index grain = std::max<Index>(1, kWorthAThread / std::max<Index>(1, unit_work));
+  at::parallel_for(0, units, grain, [&](Index begin, Index end) {
+    const at::Tensor workspace = at::empty({workspace_bytes}, at::TensorOptions().dtype(at::kByte));
+    act(begin, end, workspace.mutable_data_ptr());
+  });
+}
+
+template <class T>
+Index unit_work(const cpu::Forward<T>& call) {
+  return call.unit_heads * call.rows * call.keys * (call.head_dim + call.value_dim);
+}
+
+template <class T>
+void run_forward(const Settings& s, const Tensors& t, at::Tensor& out, at::Tensor& softmax_rows) {
+  cpu::Forward<T> call = forward_call<T>(s, t);
+  call.out = mutable_view<T>(out);
+  call.softmax_rows = static_cast<cpu::SoftmaxRow<T>*>(softmax_rows.mutable_data_ptr());
+  const cpu::Kernels<T>& kernels = cpu::kernels<T>(s.level);
+  over_units(call.units(), unit_work(call), kernels.forward_workspace(call),
+             [&](Index begin, Index end, void* workspace) {
+               kernels.forward(call, begin, end, workspace);
+             });
+}
+
+/// [B, ...] -> [...], summed over the samples in their order, in double.
+template <class T>
+at::Tensor sum_samples(const at::Tensor& partial) {
+  at::Tensor total = at::empty(partial.sizes().slice(1), partial.options());
+  const Index samples = partial.size(0), count = total.numel();
+  const T* from = partial.const_data_ptr<T>();
+  T* to = total.mutable_data_ptr<T>();
+  for (Index i = 0; i < count; ++i) {
+    double sum = 0;
+    for (Index b = 0; b < samples; ++b) sum += static_cast<double>(from[b * count + i]);
+    to[i] = static_cast<T>(sum);
+  }
+  return total;
+}
+
+/// One summand a sample: [B, sizes of the parameter].
+at::Tensor partials(const at::Tensor& parameter, Index samples) {
+  if (!parameter.defined()) return {};
+  return at::empty({samples, parameter.size(0), parameter.size(1), parameter.size(2)},
+                   parameter.options().requires_grad(false));
+}
+
+template <class T>
+Tensors run_backward(const Settings& s, const Tensors& t, const at::Tensor& softmax_rows,
+                     const at::Tensor& d_out) {
+  cpu::Backward<T> call;
+  call.forward = forward_call<T>(s, t);
+  cpu::Forward<T>& forward = call.forward;
+  forward.softmax_rows = static_cast<cpu::SoftmaxRow<T>*>(softmax_rows.mutable_data_ptr());
+  Tensors gradients = {rows_of_heads(make_empty, t.q, forward.rows, forward.head_dim),
+                       rows_of_heads(make_zeros, t.k, forward.keys, forward.head_dim),
+                       rows_of_heads(make_zeros, t.v, forward.keys, forward.value_dim),
+                       partials(t.kq_before, forward.batch),
+                       partials(t.kq_after, forward.batch),
+                       partials(t.heads_before, forward.batch),
+                       partials(t.heads_after, forward.batch)};
+  call.d_out = view<T>(d_out);
+  call.d_q = mutable_view<T>(gradients.q), call.d_k = mutable_view<T>(gradients.k);
+  call.d_v = mutable_view<T>(gradients.v);
+  const auto data = [](const at::Tensor& x) {
+    return x.defined() ? x.mutable_data_ptr<T>() : nullptr;
+  };
+  call.d_kq_before = data(gradients.kq_before), call.d_kq_after = data(gradients.kq_after);
+  call.d_heads_before = data(gradients.heads_before),
+  call.d_heads_after = data(gradients.heads_after);
+  const cpu::Kernels<T>& kernels = cpu::kernels<T>(s.level);
+  over_units(forward.units(), 3 * unit_work(forward), kernels.backward_workspace(call),
+             [&](Index begin, Index end, void* workspace) {
+               kernels.backward(call, begin, end, workspace);
+             });
+  for (at::Tensor* parameter : {&gradients.kq_before, &gradients.kq_after, &gradients.heads_before,
+                                &gradients.heads_after}) {
+    if (parameter->defined()) *parameter = sum_samples<T>(*parameter);
+  }
+  return gradients;
+}
+
+using Optional = std::optional<at::Tensor>;
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  /// What may be absent comes as an optional: autograd accepts no undefined tensor here.
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const Optional& kq_before,
+                            const Optional& kq_after, const Optional& heads_before,
+                            const Optional& heads_after, Settings settings) {
+    const Tensors t = {q,
+                       k,
+                       v,
+                       kq_before.value_or(at::Tensor()),
+                       kq_after.value_or(at::Tensor()),
+                       heads_before.value_or(at::Tensor()),
+                       heads_after.value_or(at::Tensor())};
+    at::Tensor out = rows_of_heads(make_empty, q, q.size(2), v.size(3));
+    at::Tensor softmax_rows =
+        at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().requires_grad(false));
+    if (q.scalar_type() == at::kFloat) {
+      run_forward<float>(settings, t, out, softmax_rows);
+    } else {
+      run_forward<double>(settings, t, out, softmax_rows);
+    }
+    context->save_for_backward(
+        {q, k, v, t.kq_before, t.kq_after, t.heads_before, t.heads_after, softmax_rows});
+    context->saved_data["settings"] =
+        c10::IValue::make_capsule(c10::make_intrusive<SavedSettings>(settings));
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    TORCH_CHECK(
+        !at::GradMode::is_enabled(),
+        "the fused attention has no second derivative: use the composed path with create_graph");
+    const variable_list saved = context->get_saved_variables();
+    const Tensors t = {saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6]};
+    const Settings& settings =
+        static_cast<SavedSettings*>(context->saved_data["settings"].toCapsule().get())->settings;
+    at::Tensor d_out = gradients[0];
+    if (d_out.stride(3) != 1) d_out = d_out.contiguous();
+    const Tensors d = t.q.scalar_type() == at::kFloat
+                          ? run_backward<float>(settings, t, saved[7], d_out)
+                          : run_backward<double>(settings, t, saved[7], d_out);
+    return {d.q, d.k, d.v, d.kq_before, d.kq_after, d.heads_before, d.heads_after, at::Tensor()};
+  }
+
+ private:
+  struct SavedSettings : torch::CustomClassHolder {
+    explicit SavedSettings(Settings s) : settings(s) {}
+    Settings settings;
+  };
+};
+
+void check_convolution(const AttentionCall& call, const std::optional<KqConvolution>& kq,
+                       const char* name) {
+  if (!kq) return;
+  TORCH_CHECK(
+      kq->kernel.dim() == 3 && kq->kernel.size(0) == call.q.size(1) && kq->kernel.numel() > 0, name,
+      ": kernel ", kq->kernel.sizes(), " is not [heads ", call.q.size(1), ", c_q, c_k]");
+  TORCH_CHECK(kq->pad_left >= 0 && kq->pad_left < kq->kernel.size(2), name, ": pad_left ",
+              kq->pad_left, " is not in 0..c_k-1 of kernel ", kq->kernel.sizes());
+}
+
+void check_mixing(const AttentionCall& call, const at::Tensor& matrix, const char* name) {
+  if (!matrix.defined()) return;
+  TORCH_CHECK(matrix.dim() == 3 && matrix.size(1) == matrix.size(2) && matrix.size(0) > 0 &&
+                  matrix.size(0) * matrix.size(1) == call.q.size(1),
+              name, ": ", matrix.sizes(), " is not [groups, heads / groups, heads / groups] of ",
+              call.q.size(1), " heads");
+}
+
+void check(const AttentionCall& call) {
+  const at::Tensor &q = call.q, &k = call.k, &v = call.v;
+  TORCH_CHECK(q.dim() == 4 && k.dim() == 4 && v.dim() == 4, "q ", q.sizes(), ", k ", k.sizes(),
+              ", v ", v.sizes(), ": each must be [batch, heads, rows, columns]");
+  TORCH_CHECK(k.size(0) == q.size(0) && k.size(1) == q.size(1) && k.size(3) == q.size(3), "q ",
+              q.sizes(), " and k ", k.sizes(), " differ in batch, heads or head size");
+  TORCH_CHECK(v.size(0) == k.size(0) && v.size(1) == k.size(1) && v.size(2) == k.size(2), "k ",
+              k.sizes(), " and v ", v.sizes(), " differ in batch, heads or keys");
+  TORCH_CHECK(call.first_row >= 0 && call.first_row + q.size(2) <= k.size(2), "rows ",
+              call.first_row, " to ", call.first_row + q.size(2) - 1, " do not stand among ",
+              k.size(2), " keys");
+  TORCH_CHECK(q.size(3) > 0 && v.size(3) > 0, "head sizes ", q.size(3), " and ", v.size(3),
+              " must be positive");
+  check_convolution(call, call.kq_before, "kq_before");
+  check_convolution(call, call.kq_after, "kq_after");
+  check_mixing(call, call.heads_before, "heads_before");
+  check_mixing(call, call.heads_after, "heads_after");
+}
+
+std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
+  if (!t.defined()) return "";
+  if (!t.is_cpu()) return std::string(name) + " is on " + t.device().str();
+  if (t.scalar_type() != at::kFloat && t.scalar_type() != at::kDouble) {
+    return std::string(name) + " is " + c10::toString(t.scalar_type()) +
+           " (fused on the CPU: Float, Double)";
+  }
+  if (t.scalar_type() != q.scalar_type()) {
+    return std::string(name) + " is " + c10::toString(t.scalar_type()) + ", q is " +
+           c10::toString(q.scalar_type());
+  }
+  if (t.dim() == 4 && t.size(3) > 1 && t.stride(3) != 1)
+    return std::string(name) + " has columns that are not adjacent";
+  return "";
+}
+
+}  // namespace
+
+std::string cpu_unsupported(const AttentionCall& call) {
+  const std::pair<const char*, at::Tensor> tensors[] = {
+      {"q", call.q},
+      {"k", call.k},
+      {"v", call.v},
+      {"kq_before", call.kq_before ? call.kq_before->kernel : at::Tensor()},
+      {"kq_after", call.kq_after ? call.kq_after->kernel : at::Tensor()},
+      {"heads_before", call.heads_before},
+      {"heads_after", call.heads_after}};
+  for (const auto& [name, tensor] : tensors) {
+    std::string reason = tensor_unsupported(tensor, call.q, name);
+    if (!reason.empty()) return reason;
+  }
+  return "";
+}
+
+at::Tensor attention_cpu_at(cpu::SimdLevel level, const AttentionCall& call) {
+  const std::string reason = cpu_unsupported(call);
+  TORCH_CHECK(reason.empty(), "the fused CPU attention does not cover this call: ", reason);
+  check(call);
+  const auto contiguous = [](const at::Tensor& t) -> Optional {
+    return t.defined() ? Optional(t.contiguous()) : std::nullopt;
+  };
+  Settings settings = {level, call.first_row, 0, 0, false, call.dropout};
+  Optional kernel, kernel_after, turned;
+  if (call.kq_before) {
+    kernel = contiguous(call.kq_before->kernel);
+    settings.pad_left = call.kq_before->pad_left;
+    settings.exact = call.kq_before->causality == Causality::Exact;
+  }
+  if (call.kq_after) {
+    kernel_after = contiguous(call.kq_after->kernel);
+    settings.pad_left_after = call.kq_after->pad_left;
+  }
+  if (call.heads_after.defined()) turned = contiguous(call.heads_after.transpose(1, 2));
+  return AttentionFunction::apply(call.q, call.k, call.v, kernel, kernel_after,
+                                  contiguous(call.heads_before), turned, settings);
+}
+
+at::Tensor attention_cpu(const AttentionCall& call) {
+  return attention_cpu_at(cpu::simd_levels().back(), call);
+}
+
+}  // namespace mta::ops
