@@ -35,4 +35,6 @@ endif()
 # Third-party headers come in as SYSTEM includes, so these flags judge our own code only.
 add_library(mta_flags INTERFACE)
 target_compile_options(mta_flags INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Werror>)
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Werror>
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion,-Werror>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:--Werror=all-warnings -Xptxas=-warn-spills>")

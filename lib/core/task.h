@@ -5,7 +5,9 @@
 #include "lib/core/description.h"
 
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -25,6 +27,9 @@ struct Sample {
   std::string tgt;              // what it must write
   Json facts = Json::object();  // further keys of the JSONL record (where the target stands, ...)
   Slices slices;
+  /// Hash of the part that no two samples of a data set share, and no train sample with a test
+  /// sample.
+  std::uint64_t context = 0;
 };
 
 /// One sample as tokens: the whole sequence, and which of its tokens are scored when they are
@@ -34,15 +39,24 @@ struct Encoded {
   std::vector<std::uint8_t> scored;  // as long as tokens; scored[0] is 0
 };
 
+/// What every task has; the registry reads and writes it.
+struct TaskCommon {
+  std::string kind;
+  /// Size of a fixed training set, gone through in epochs; nothing: fresh samples without end.
+  std::optional<std::int64_t> samples;
+};
+
 class Task {
  public:
   virtual ~Task() = default;
 
+  TaskCommon common;
+
   /// The task's own configuration keys, bound to its fields.
   virtual Description describe() = 0;
   /// Checks between keys, after reading; works out what is derived from them. Problems stand at
-  /// "/task/<key>".
-  virtual void prepare(Problems& problems) = 0;
+  /// `pointer` ("/task") + "/<key>".
+  virtual void prepare(const std::string& pointer, Problems& problems) = 0;
   /// What a user should know about this configuration (a length that cuts targets off, ...), one
   /// line each.
   virtual std::vector<std::string> notices() const { return {}; }
@@ -51,6 +65,17 @@ class Task {
   /// from any thread. No sample of the train split is ever one of the test split, whatever the
   /// seeds.
   virtual Sample sample(std::uint64_t seed, Split split, std::uint64_t index) const = 0;
+
+  /// The groups that a sample with these facts belongs to. Facts that are absent, as in a file made
+  /// elsewhere, give no group.
+  virtual Slices slices(const Json& facts) const {
+    (void)facts;
+    return {};
+  }
+
+  /// log2 of a lower bound of the number of different contexts: tells whether a data set of some
+  /// size may contain repeats that have to be looked for.
+  virtual double log2_contexts() const { return std::numeric_limits<double>::infinity(); }
 
   virtual std::int64_t vocabulary() const = 0;
   /// The longest sequence of encode(), in tokens.

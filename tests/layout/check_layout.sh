@@ -73,6 +73,9 @@ awk -v max_lines="$max_lines" '
   }
   { line = FNR }
   file !~ /\.(h|cpp|cuh|cu)$/ { next }
+  /TempDir\(\)|temp_directory_path|"\/tmp/ && file !~ /scratch_folder\.h$/ {
+    violation("tests run side by side: use tests/support/scratch_folder.h for files")
+  }
   /^#pragma once/ { pragma_once = 1 }
   /^[ \t]*#[ \t]*include[ \t]*["<]/ {
     quoted = $0 ~ /include[ \t]*"/

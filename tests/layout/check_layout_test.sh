@@ -55,6 +55,7 @@ expect lib/core/a.cpp 'parsed in apps' '// A.' '#include <CLI/CLI.hpp>'
 expect lib/oddments/a.cpp 'has no place in tests/layout/order.txt' '// A.'
 expect lib/core/a.cpp 'the first line must be a comment' '#include <vector>'
 expect lib/core/a.h 'without #pragma once' '// A.'
+expect tests/a_test.cpp 'run side by side' '// A.' 'auto path = TempDir() + "a";'
 mapfile -t many_lines < <(printf '// A.\n'; seq -f '// %g' 400)
 expect lib/core/a.cpp 'the file has 401 lines' "${many_lines[@]}"
 expect cmake/a.cmake 'the file has 401 lines' "${many_lines[@]}"

@@ -2,6 +2,7 @@
 #include "lib/table/runs.h"
 
 #include "lib/core/error.h"
+#include "tests/support/scratch_folder.h"
 #include "tests/table/support.h"
 
 #include <gtest/gtest.h>
@@ -15,12 +16,6 @@ namespace fs = std::filesystem;
 
 class TableRuns : public ::testing::Test {
  protected:
-  TableRuns() : root_(fs::path(::testing::TempDir()) / "mta_table_runs_test") {
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-  ~TableRuns() override { fs::remove_all(root_); }
-
   void write(const std::string& name, const Json& json) const {
     fs::create_directories((root_ / name).parent_path());
     std::ofstream(root_ / name) << json;
@@ -42,7 +37,8 @@ class TableRuns : public ::testing::Test {
     return "(accepted)";
   }
 
-  fs::path root_;
+  check::ScratchFolder scratch_;
+  const fs::path& root_ = scratch_.path();
 };
 
 TEST_F(TableRuns, FoldersAreSearchedForRunDirectoriesAndReports) {

@@ -1,0 +1,48 @@
+// BOS, the question, the answer, EOS as tokens.
+#include "tasks/text_task.h"
+
+#include "lib/core/error.h"
+
+namespace mta {
+namespace {
+
+/// The tokenizer names the place inside the text; this adds which text.
+void append(const Tokenizer& tokenizer, const char* key, const std::string& text,
+            std::vector<std::int32_t>& tokens) {
+  try {
+    tokenizer.encode(text, tokens);
+  } catch (const UserError& error) {
+    const Problem& problem = error.problems().front();
+    throw UserError(key + (" " + problem.place), problem.message, problem.hint);
+  }
+}
+
+}  // namespace
+
+std::int64_t TextTask::vocabulary() const { return tokenizer_->size(); }
+
+Encoded TextTask::encode(const Sample& sample) const {
+  Encoded encoded;
+  encoded.tokens.reserve(sample.src.size() + sample.tgt.size() + 2);
+  encoded.tokens.push_back(tokenizer_->begin_token());
+  append(*tokenizer_, "src", sample.src, encoded.tokens);
+  encoded.scored.assign(encoded.tokens.size(), 0);
+  append(*tokenizer_, "tgt", sample.tgt, encoded.tokens);
+  encoded.tokens.push_back(tokenizer_->end_token());
+  encoded.scored.resize(encoded.tokens.size(), 1);
+  return encoded;
+}
+
+std::vector<std::int32_t> TextTask::encode_prompt(const std::string& text) const {
+  std::vector<std::int32_t> tokens = {tokenizer_->begin_token()};
+  append(*tokenizer_, "prompt", text, tokens);
+  return tokens;
+}
+
+std::string TextTask::decode(std::span<const std::int32_t> tokens) const {
+  return tokenizer_->decode(tokens);
+}
+
+std::int32_t TextTask::end_token() const { return tokenizer_->end_token(); }
+
+}  // namespace mta

@@ -1,0 +1,28 @@
+// What tasks have in common whose sequence is BOS, the question, the answer, EOS.
+#pragma once
+
+#include "lib/core/task.h"
+#include "lib/text/tokenizer.h"
+
+#include <memory>
+
+namespace mta {
+
+/// Scored are the tokens of the answer and EOS. A task calls `use` in prepare().
+class TextTask : public Task {
+ public:
+  std::int64_t vocabulary() const override;
+  Encoded encode(const Sample& sample) const override;
+  std::vector<std::int32_t> encode_prompt(const std::string& text) const override;
+  std::string decode(std::span<const std::int32_t> tokens) const override;
+  std::int32_t end_token() const override;
+
+ protected:
+  void use(std::shared_ptr<const Tokenizer> tokenizer) { tokenizer_ = std::move(tokenizer); }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+}  // namespace mta
