@@ -50,9 +50,12 @@ bool is_run_directory(const fs::path& folder) {
 TableRun run_of_directory(const fs::path& folder) {
   const std::string name = fs::weakly_canonical(folder).filename().string();
   if (fs::exists(folder / "report.json")) {
-    return run_of_report(read_json(folder / "report.json"), name, folder / "report.json");
+    TableRun run = run_of_report(read_json(folder / "report.json"), name, folder / "report.json");
+    run.folder = folder;
+    return run;
   }
   TableRun run{.name = name, .status = RunState::Unfinished, .error = {}, .report = {}};
+  run.folder = folder;
   run.report = {{"experiment", read_json(folder / "config.json")}};
   return run;
 }
@@ -133,6 +136,7 @@ std::vector<TableRun> find_runs(const std::vector<std::filesystem::path>& inputs
       const fs::path folder = fs::absolute(input).parent_path();
       const std::string name = (in_run_directory ? folder.filename() : input.stem()).string();
       runs.push_back(run_of_report(read_json(input), name, input));
+      if (in_run_directory) runs.back().folder = folder;
       continue;
     }
     const std::size_t before = runs.size();

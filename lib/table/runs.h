@@ -23,8 +23,9 @@ std::string to_string(RunState status);
 struct TableRun {
   std::string name;  // of its folder, or of its report's file
   RunState status = RunState::Missing;
-  std::string error;             // of a failed run
-  Json report = Json::object();  // a run without a report has "experiment" at most
+  std::string error;                  // of a failed run
+  Json report = Json::object();       // a run without a report has "experiment" at most
+  std::filesystem::path folder = {};  // the run directory; empty for a report that stands alone
 };
 
 /// The name under which a sweep keeps its plan beside its run directories:

@@ -1,0 +1,70 @@
+// Page geometry from the text that must fit.
+#include "lib/plot/arrangement.h"
+
+#include <algorithm>
+
+namespace mta::plot {
+namespace {
+
+// Millimetres, for the 9 point font of all pictures.
+constexpr double kLine = 4.4;
+constexpr double kCharacter = 1.75;
+constexpr double kNumber = 8;  // a tick label that the drawing program chooses
+
+}  // namespace
+
+double tick_room(const Figure& figure) {
+  double room = 0;
+  for (const Panel& panel : figure.panels) {
+    if (panel.y.ticks.empty()) room = std::max(room, kNumber);
+    for (const auto& [unused, text] : panel.y.ticks) {
+      room = std::max(room, kCharacter * double(text.size()) + 2);
+    }
+  }
+  return room;
+}
+
+std::size_t legend_lines(const Figure& figure, const Panel& panel) {
+  constexpr double kSample = 12;  // the piece of line and the gaps around it
+  std::size_t entries = 0, longest = 1;
+  for (const Series& series : panel.series) {
+    if (series.name.empty()) continue;
+    ++entries;
+    longest = std::max(longest, series.name.size());
+  }
+  const double width = figure.width_mm / double(figure.columns) - tick_room(figure);
+  const auto columns = std::size_t(std::max(1.0, width / (kSample + kCharacter * double(longest))));
+  return (entries + columns - 1) / columns;
+}
+
+Margins margins_of(const Figure& figure) {
+  const Panel& first = figure.panels.front();
+  std::size_t lines = 0;
+  for (const Panel& panel : figure.panels) lines = std::max(lines, legend_lines(figure, panel));
+  Margins m;
+  m.left =
+      tick_room(figure) + (first.y.label.empty() ? 1 : 6) + (figure.row_labels.empty() ? 0 : 7);
+  m.right = figure.colours ? 20 : 5;
+  m.bottom = 12.5;
+  m.top = (figure.title.empty() ? 2 : 8) + kLine * double(lines) + (lines > 0 ? 2 : 0) +
+          (first.title.empty() ? 1 : 5);
+  m.between_columns = first.grid ? 3 : 14;
+  m.between_rows = first.grid ? 7 : 16;
+  return m;
+}
+
+Rectangle place_of(const Figure& figure, const Margins& m, std::size_t panel) {
+  const std::size_t rows = (figure.panels.size() + figure.columns - 1) / figure.columns;
+  const std::size_t row = panel / figure.columns, column = panel % figure.columns;
+  const double width =
+      (figure.width_mm - m.left - m.right - m.between_columns * double(figure.columns - 1)) /
+      double(figure.columns);
+  const double height =
+      (figure.height_mm - m.top - m.bottom - m.between_rows * double(rows - 1)) / double(rows);
+  const double left = m.left + (width + m.between_columns) * double(column);
+  const double top = figure.height_mm - m.top - (height + m.between_rows) * double(row);
+  return {left / figure.width_mm, (left + width) / figure.width_mm,
+          (top - height) / figure.height_mm, top / figure.height_mm};
+}
+
+}  // namespace mta::plot

@@ -1,0 +1,66 @@
+// The table of kinds, and which program draws which format.
+#include "lib/plot/plot.h"
+
+#include "lib/core/description.h"
+#include "lib/core/error.h"
+#include "lib/core/files.h"
+#include "lib/plot/gnuplot.h"
+#include "lib/plot/kinds.h"
+
+#include <algorithm>
+
+namespace mta::plot {
+namespace {
+
+const std::vector<std::string> kEndings = {".svg", ".png", ".pdf"};
+
+void check_ending(const std::filesystem::path& out) {
+  const std::string ending = out.extension().string();
+  if (std::find(kEndings.begin(), kEndings.end(), ending) == kEndings.end()) {
+    throw UserError("--out " + out.string(), unknown_name_message("ending", ending, kEndings));
+  }
+}
+
+void check_size(const PlotOptions& options) {
+  constexpr double kLeast = 30, kMost = 2000;  // millimetres
+  for (const auto& size : {options.width_mm, options.height_mm}) {
+    if (size && (*size < kLeast || *size > kMost)) {
+      throw UserError("--size", "must be from 30 to 2000 mm on each side");
+    }
+  }
+}
+
+}  // namespace
+
+const std::vector<PlotKind>& plot_kinds() {
+  static const std::vector<PlotKind> kinds = {
+      {"curves", "learning curves: every run thin, the median of a variant thick", plot_curves},
+  };
+  return kinds;
+}
+
+Plot make_plot(const PlotOptions& options) {
+  std::vector<std::string> names;
+  for (const PlotKind& kind : plot_kinds()) names.push_back(kind.name);
+  const auto kind = std::find(names.begin(), names.end(), options.kind);
+  if (kind == names.end()) {
+    throw UserError("plot", unknown_name_message("kind", options.kind, names));
+  }
+  check_ending(options.out);
+  check_size(options);
+  Plot plot = plot_kinds()[std::size_t(kind - names.begin())].make(options);
+  plot.figure.title = options.title;
+  if (options.width_mm) plot.figure.width_mm = *options.width_mm;
+  if (options.height_mm) plot.figure.height_mm = *options.height_mm;
+  return plot;
+}
+
+void write_plot(const Figure& figure, const std::filesystem::path& out) {
+  const std::string ending = out.extension().string();
+  const Format format = ending == ".svg"   ? Format::Svg
+                        : ending == ".png" ? Format::Png
+                                           : Format::Pdf;
+  write_file_atomically(out, run_gnuplot(gnuplot_script(figure, format)));
+}
+
+}  // namespace mta::plot
