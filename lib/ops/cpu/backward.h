@@ -10,7 +10,6 @@
 #pragma once
 
 #include "lib/ops/cpu/map_rows.h"
-#include "lib/ops/cpu/parameter_gradients.h"
 
 namespace mta::ops::cpu::MTA_SIMD {
 
@@ -69,7 +68,7 @@ class BackwardPass {
       add_kernel_gradient_after(first, end);
 
       const Index to = final ? end : larger<Index>(end - forward_.kq_after.halo(), 0);
-      for (Index r = probabilities_done; r < to; ++r) pass_softmax(r);
+      pass_softmax(probabilities_done, to);
       pass_mixing_before(unit, probabilities_done, to);
       add_kernel_gradient_before(probabilities_done, to);
 
@@ -138,20 +137,25 @@ class BackwardPass {
   void recompute_maps(Unit unit, Index first, Index end) {
     maps_.compute_scores(first, end);
     for (Index h = 0; h < forward_.unit_heads; ++h) compute_weight_gradient(unit, h, first, end);
-    for (Index r = first; r < end; ++r) {
-      const Index extent = g_.extent(r);
-      maps_.compute_logits(r);
-      for (Index h = 0; h < forward_.unit_heads; ++h) {
-        const Index map = unit.batch * forward_.heads + unit.head + h;
-        softmax_again(maps_.probabilities->row(h, r), forward_.softmax_rows[map * g_.rows + r],
-                      g_.last(r), extent);
+    for (Index r = first; r < end; r = g_.tile_end(r)) recompute_tile(unit, r, g_.tile_end(r));
+  }
+
+  void recompute_tile(Unit unit, Index first, Index end) {
+    maps_.compute_logits(first, end);
+    for (Index h = 0; h < forward_.unit_heads; ++h) {
+      const SoftmaxRow<T>* rows =
+          forward_.softmax_rows + (unit.batch * forward_.heads + unit.head + h) * g_.rows;
+      for (Index r = first; r < end; ++r) {
+        softmax_again(maps_.probabilities->row(h, r), rows[r], g_.last(r), g_.extent(r));
       }
-      maps_.compute_weights(r);
-      for (Index h = 0; h < forward_.unit_heads; ++h) {
+    }
+    maps_.compute_weights(first, end);
+    for (Index h = 0; h < forward_.unit_heads; ++h) {
+      for (Index r = first; r < end; ++r) {
         const T* factors = maps_.dropout_factors(h, r);
         if (factors == nullptr) continue;
-        multiply(factors, maps_.weights->row(h, r), extent);
-        multiply(factors, d_weights_->row(h, r), extent);
+        multiply(factors, maps_.weights->row(h, r), g_.extent(r));
+        multiply(factors, d_weights_->row(h, r), g_.extent(r));
       }
     }
   }
@@ -229,21 +233,17 @@ class BackwardPass {
   // ---- from dP to dS
   // --------------------------------------------------------------------------------------------
 
-  /// The transposed convolution: the flipped kernel on the rows r to r + halo.
-  Taps<T> flipped_taps(const Convolution<T>& convolution, const T* flipped, Index h) {
-    return {flipped + h * convolution.taps(), convolution.query_span, convolution.key_span,
-            convolution.key_span - 1 - convolution.pad_left};
-  }
-
-  void pass_softmax(Index r) {
-    const Index extent = g_.extent(r);
+  void pass_softmax(Index first, Index end) {
     for (Index h = 0; h < forward_.unit_heads; ++h) {
-      T* gradient = d_probabilities_->row(h, r);
       if (forward_.kq_after.kernel != nullptr) {
-        correlate<T>(d_convolved_after_->row(h, r), d_convolved_after_->row_step,
-                     flipped_taps(forward_.kq_after, flipped_after_, h), extent, gradient);
+        const Taps<T> taps =
+            transposed_taps(forward_.kq_after, flipped_after_ + h * forward_.kq_after.taps());
+        correlate(g_, *d_convolved_after_, taps, h, *d_probabilities_, first, end);
       }
-      softmax_gradient<T>(maps_.probabilities->row(h, r), gradient, extent);
+      for (Index r = first; r < end; ++r) {
+        softmax_gradient<T>(maps_.probabilities->row(h, r), d_probabilities_->row(h, r),
+                            g_.extent(r));
+      }
     }
   }
 
@@ -278,11 +278,11 @@ class BackwardPass {
   void pass_convolution_before(Unit unit, Index first, Index end) {
     if (forward_.kq_before.kernel == nullptr) return;
     for (Index h = 0; h < forward_.unit_heads; ++h) {
+      const Taps<T> taps =
+          transposed_taps(forward_.kq_before, flipped_before_ + h * forward_.kq_before.taps());
+      correlate(g_, *d_convolved_, taps, h, *d_scores_, first, end);
       for (Index r = first; r < end; ++r) {
-        T* to = d_scores_->row(h, r);
-        correlate<T>(d_convolved_->row(h, r), d_convolved_->row_step,
-                     flipped_taps(forward_.kq_before, flipped_before_, h), g_.extent(r), to);
-        clear_after(to, g_.last(r), g_.extent(r));
+        clear_after(d_scores_->row(h, r), g_.last(r), g_.extent(r));
         add_overhang_gradient(unit.head + h, h, r);
       }
     }

@@ -38,23 +38,27 @@ class ForwardPass {
       const Index end = smaller(first + g_.block, g_.rows);
       maps_.slide(first);
       maps_.compute_scores(first, end);
-      for (Index r = first; r < end; ++r) finish_row(unit, r);
+      for (Index r = first; r < end; r = g_.tile_end(r)) finish_tile(unit, r, g_.tile_end(r));
       for (Index h = 0; h < call_.unit_heads; ++h) sum_values(unit, h, first, end);
     }
   }
 
-  void finish_row(Unit unit, Index r) {
-    const Index extent = g_.extent(r);
-    maps_.compute_logits(r);
+  /// From S to A after dropout.
+  void finish_tile(Unit unit, Index first, Index end) {
+    maps_.compute_logits(first, end);
     for (Index h = 0; h < call_.unit_heads; ++h) {
-      const Index map = unit.batch * call_.heads + unit.head + h;
-      call_.softmax_rows[map * g_.rows + r] =
-          softmax(maps_.probabilities->row(h, r), g_.last(r), extent);
+      SoftmaxRow<T>* rows =
+          call_.softmax_rows + (unit.batch * call_.heads + unit.head + h) * g_.rows;
+      for (Index r = first; r < end; ++r) {
+        rows[r] = softmax(maps_.probabilities->row(h, r), g_.last(r), g_.extent(r));
+      }
     }
-    maps_.compute_weights(r);
+    maps_.compute_weights(first, end);
     for (Index h = 0; h < call_.unit_heads; ++h) {
-      const T* factors = maps_.dropout_factors(h, r);
-      if (factors != nullptr) multiply(factors, maps_.weights->row(h, r), extent);
+      for (Index r = first; r < end; ++r) {
+        const T* factors = maps_.dropout_factors(h, r);
+        if (factors != nullptr) multiply(factors, maps_.weights->row(h, r), g_.extent(r));
+      }
     }
   }
 

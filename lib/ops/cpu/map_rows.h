@@ -5,7 +5,9 @@
 // A step that a call does not have costs no window: both sides of it are the same one.
 #pragma once
 
+#include "lib/ops/cpu/convolution.h"
 #include "lib/ops/cpu/dropout.h"
+#include "lib/ops/cpu/mixing.h"
 #include "lib/ops/cpu/product.h"
 #include "lib/ops/cpu/stages.h"
 #include "lib/ops/cpu/window.h"
@@ -20,32 +22,6 @@ template <class T>
 MTA_INLINE Unit unit_of(const Forward<T>& call, Index unit) {
   const Index in_sample = call.heads / call.unit_heads;
   return {unit / in_sample, unit % in_sample * call.unit_heads};
-}
-
-template <class T>
-MTA_INLINE Taps<T> taps_of(const Convolution<T>& convolution, Index head) {
-  return {convolution.kernel + head * convolution.taps(), convolution.query_span,
-          convolution.key_span, convolution.pad_left};
-}
-
-enum class Orientation { OutputsFromInputs, InputsFromOutputs };
-
-/// to[g] = sum_h matrix[g, h] from[h] (or its transpose) for one row of all groups of a unit.
-template <class T>
-MTA_INLINE void mix_row(const Mixing<T>& mixing, Index first_head, Index unit_heads,
-                        Orientation orientation, const T* from, Index from_step, T* to,
-                        Index to_step, Index extent) {
-  const Index c = mixing.heads;
-  const bool direct = orientation == Orientation::OutputsFromInputs;
-  for (Index head = 0; head < unit_heads; head += c) {
-    const T* matrix = mixing.matrix + (first_head + head) / c * c * c;
-    for (Index g = 0; g < c; g += kTileRows) {
-      const Left<T> left = direct ? Left<T>{matrix + g * c, c, 1} : Left<T>{matrix + g, 1, c};
-      product_rows<false, T>(smaller<Index>(c - g, kTileRows), c, T{1}, left,
-                             {from + head * from_step, kLanes<T>, from_step},
-                             {to + (head + g) * to_step, to_step, extent});
-    }
-  }
 }
 
 template <class T>
@@ -67,11 +43,11 @@ class MapRows {
     if (g_.overhang > 0) {
       overhang_ = add(MapWindow<T>::take(arena, call.unit_heads, g_.slots(), g_.overhang, 0));
     }
-    convolved = !(convolves_ && mixes_) ? scores : keeps ? window(arena) : row_window(arena);
+    convolved = !(convolves_ && mixes_) ? scores : keeps ? window(arena) : tile_window(arena, 0);
     probabilities = convolves_ || mixes_ ? window(arena) : scores;
     convolved_after = !(convolves_after_ && mixes_after_) ? probabilities
                       : keeps                             ? window(arena)
-                                                          : row_window(arena);
+                                                          : tile_window(arena, 1);
     weights = convolves_after_ || mixes_after_ || (keeps && drops_) ? window(arena) : probabilities;
     if (drops_) factors_ = arena.take<T>(round_up(g_.row_step, kDropoutStep));
     packed_keys_ = arena.take<T>(call.unit_heads * packed_size());
@@ -126,44 +102,43 @@ class MapRows {
     }
   }
 
-  /// From S to the scores that the softmax sees, in the place of P.
-  void compute_logits(Index r) {
-    const Index extent = g_.extent(r);
+  /// From S to the scores that the softmax sees, in the place of P, for the rows [first, end) of a
+  /// tile.
+  void compute_logits(Index first, Index end) {
     if (convolves_) {
-      MapWindow<T>& to = mixes_ ? *convolved : *probabilities;
+      if (mixes_) start_tile(*convolved, first);
+      const MapWindow<T>& to = mixes_ ? *convolved : *probabilities;
       for (Index h = 0; h < call_.unit_heads; ++h) {
-        show_overhang(h, r);
-        correlate(scores->row(h, r - call_.kq_before.halo()), scores->row_step,
-                  taps_of(call_.kq_before, unit_.head + h), extent, to.row(h, r));
+        const Taps<T> taps = forward_taps(call_.kq_before, unit_.head + h);
+        if (g_.overhang == 0) correlate(g_, *scores, taps, h, to, first, end);
+        for (Index r = first; r < end && g_.overhang > 0; ++r) {
+          show_overhang(h, r);
+          correlate(g_, *scores, taps, h, to, r, r + 1);
+        }
       }
     }
-    if (mixes_) {
-      mix_row(call_.heads_before, unit_.head, call_.unit_heads, Orientation::OutputsFromInputs,
-              convolved->row(0, r), convolved->head_step, probabilities->row(0, r),
-              probabilities->head_step, extent);
-    }
+    if (mixes_) mix(call_.heads_before, *convolved, *probabilities, first, end);
   }
 
-  /// From P to A before dropout.
-  void compute_weights(Index r) {
-    const Index extent = g_.extent(r);
+  /// From P to A before dropout, for the rows [first, end) of a tile.
+  void compute_weights(Index first, Index end) {
     if (convolves_after_) {
-      MapWindow<T>& to = mixes_after_ ? *convolved_after : *weights;
+      if (mixes_after_) start_tile(*convolved_after, first);
+      const MapWindow<T>& to = mixes_after_ ? *convolved_after : *weights;
       for (Index h = 0; h < call_.unit_heads; ++h) {
-        T* row = to.row(h, r);
-        correlate(probabilities->row(h, r - call_.kq_after.halo()), probabilities->row_step,
-                  taps_of(call_.kq_after, unit_.head + h), extent, row);
-        clear_after(row, g_.last(r), extent);
+        correlate(g_, *probabilities, forward_taps(call_.kq_after, unit_.head + h), h, to, first,
+                  end);
+        for (Index r = first; r < end; ++r) clear_after(to.row(h, r), g_.last(r), g_.extent(r));
       }
     }
     if (mixes_after_) {
-      mix_row(call_.heads_after, unit_.head, call_.unit_heads, Orientation::OutputsFromInputs,
-              convolved_after->row(0, r), convolved_after->head_step, weights->row(0, r),
-              weights->head_step, extent);
+      mix(call_.heads_after, *convolved_after, *weights, first, end);
     } else if (!convolves_after_ && weights != probabilities) {
       for (Index h = 0; h < call_.unit_heads; ++h) {
-        std::memcpy(weights->row(h, r), probabilities->row(h, r),
-                    static_cast<std::size_t>(extent) * sizeof(T));
+        for (Index r = first; r < end; ++r) {
+          std::memcpy(weights->row(h, r), probabilities->row(h, r),
+                      static_cast<std::size_t>(g_.extent(r)) * sizeof(T));
+        }
       }
     }
   }
@@ -188,8 +163,21 @@ class MapRows {
   MapWindow<T>* window(Arena& arena) {
     return add(MapWindow<T>::take(arena, call_.unit_heads, g_));
   }
-  MapWindow<T>* row_window(Arena& arena) {
-    return add(MapWindow<T>::take_row(arena, call_.unit_heads, g_));
+  /// Rows that nobody reads after their tile: memory for one tile, no margins to keep zero.
+  MapWindow<T>* tile_window(Arena& arena, Index which) {
+    tiles_[which] = MapWindow<T>::take(arena, call_.unit_heads, kTileRows, g_.row_step, g_.margin);
+    return &tiles_[which];
+  }
+  void start_tile(MapWindow<T>& w, Index first) {
+    if (&w == &tiles_[0] || &w == &tiles_[1]) w.base = first;
+  }
+
+  void mix(const Mixing<T>& mixing, const MapWindow<T>& from, const MapWindow<T>& to, Index first,
+           Index end) {
+    for (Index r = first; r < end; ++r) {
+      mix_row(mixing, unit_.head, call_.unit_heads, Orientation::OutputsFromInputs, from.row(0, r),
+              from.head_step, to.row(0, r), to.head_step, g_.extent(r));
+    }
   }
 
   void take_overhang(Index h, Index r) {
@@ -209,7 +197,7 @@ class MapRows {
   const Forward<T>& call_;
   const Geometry<T>& g_;
   const bool convolves_, mixes_, convolves_after_, mixes_after_, drops_;
-  MapWindow<T> windows_[kMostWindows];
+  MapWindow<T> windows_[kMostWindows], tiles_[2];
   Index count_ = 0;
   MapWindow<T>* overhang_ = nullptr;  // scores right of the diagonal, hidden from the others
   T* factors_ = nullptr;

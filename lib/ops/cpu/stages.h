@@ -1,9 +1,7 @@
-// The stages on rows of maps: convolution, softmax, masks, and their gradients; products of heads
-// are in mixing.h.
+// The softmax of a row, its gradient, the causal mask and dropout's factors.
 //
-// A row is stored with margins of zeros on either side, so that no stage treats an edge. Row
-// functions work on whole vectors, columns [0, extent) with extent a multiple of the vector's lanes
-// and of at least i + 1 columns.
+// Row functions work on whole vectors, columns [0, extent) with extent a multiple of the vector's
+// lanes and of at least i + 1 columns.
 #pragma once
 
 #include "lib/ops/cpu/call.h"
@@ -11,44 +9,6 @@
 #include "lib/ops/cpu/vector.h"
 
 namespace mta::ops::cpu::MTA_SIMD {
-
-/// A kernel with the place of its first tap: out[j] = sum_{a, b} kernel[a, b] * rows[a][j - pad +
-/// b].
-template <class T>
-struct Taps {
-  const T* kernel;
-  Index query_span, key_span, pad;
-};
-
-template <int vectors, class T>
-MTA_INLINE void correlate_vectors(const T* rows, Index row_step, Taps<T> taps, T* out) {
-  Vector<T> sums[vectors] = {};
-  const T* tap = taps.kernel;
-  for (Index a = 0; a < taps.query_span; ++a, rows += row_step) {
-    for (Index b = 0; b < taps.key_span; ++b, ++tap) {
-      const Vector<T> weight = broadcast(*tap);
-#pragma GCC unroll 4
-      for (int n = 0; n < vectors; ++n) sums[n] += weight * load(rows + b + n * kLanes<T>);
-    }
-  }
-#pragma GCC unroll 4
-  for (int n = 0; n < vectors; ++n) store(out + n * kLanes<T>, sums[n]);
-}
-
-/// One row of a convolution, for either direction: `rows` is the first of query_span rows, row_step
-/// apart.
-template <class T>
-MTA_INLINE void correlate(const T* rows, Index row_step, Taps<T> taps, Index extent, T* out) {
-  constexpr Index kStep = 4 * kLanes<T>;
-  rows -= taps.pad;
-  Index j = 0;
-  for (; j + kStep <= extent; j += kStep) correlate_vectors<4>(rows + j, row_step, taps, out + j);
-  if (j + kStep / 2 <= extent) {
-    correlate_vectors<2>(rows + j, row_step, taps, out + j);
-    j += kStep / 2;
-  }
-  if (j < extent) correlate_vectors<1>(rows + j, row_step, taps, out + j);
-}
 
 /// Sets the columns after `last` to zero, up to extent.
 template <class T>

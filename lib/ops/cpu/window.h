@@ -85,13 +85,6 @@ struct MapWindow {
   static MapWindow take(Arena& arena, Index heads, const Geometry<T>& g) {
     return take(arena, heads, g.slots(), g.row_step, g.margin);
   }
-  /// A single row a head, whatever the row's number.
-  static MapWindow take_row(Arena& arena, Index heads, const Geometry<T>& g) {
-    MapWindow w = take(arena, heads, 1, g.row_step, g.margin);
-    w.row_step = 0;
-    return w;
-  }
-
   Index size() const { return heads * head_step; }
   /// Column 0 of row r.
   T* row(Index head, Index r) const {

@@ -1,55 +1,28 @@
-// Gradients of convolution kernels and mixing matrices: sums over all entries of a row block.
-//
-// The sums stay in registers, one vector each, over all rows of the block; lanes are added up once
-// for each unit.
+// Head mixing of map rows, forward and transposed, and the gradient of its matrices.
 #pragma once
 
+#include "lib/ops/cpu/product.h"
 #include "lib/ops/cpu/window.h"
 
 namespace mta::ops::cpu::MTA_SIMD {
 
-/// sums[a, b] += sum_{r, j} gradient[r, j] * map[r - halo + a, j - pad + b] for one a and `count`
-/// taps from b.
-template <int count, class T>
-MTA_INLINE void add_taps(const Geometry<T>& g, const T* gradient, const T* map, Index step,
-                         Index first, Index end, T* sums) {
-  Vector<T> partial[count];
-#pragma GCC unroll 8
-  for (int b = 0; b < count; ++b) partial[b] = load(sums + b * kLanes<T>);
-  for (Index r = first; r < end; ++r, gradient += step, map += step) {
-    const Index extent = g.extent(r);
-    for (Index j = 0; j < extent; j += kLanes<T>) {
-      const Vector<T> outer = load(gradient + j);
-#pragma GCC unroll 8
-      for (int b = 0; b < count; ++b) partial[b] += outer * load(map + j + b);
-    }
-  }
-#pragma GCC unroll 8
-  for (int b = 0; b < count; ++b) store(sums + b * kLanes<T>, partial[b]);
-}
+enum class Orientation { OutputsFromInputs, InputsFromOutputs };
 
-/// sums[query_span, key_span][lanes] for one head and the rows [first, end) of the gradient.
+/// to[g] = sum_h matrix[g, h] from[h] (or its transpose) for one row of all groups of a unit.
 template <class T>
-void add_kernel_gradient(const Geometry<T>& g, const Convolution<T>& convolution, Index head,
-                         const MapWindow<T>& gradient, const MapWindow<T>& map, Index first,
-                         Index end, T* sums) {
-  for (Index a = 0; a < convolution.query_span; ++a) {
-    // Rows above row 0 are zeros: skip them.
-    const Index start = larger(first, convolution.halo() - a);
-    if (start >= end) continue;
-    const T* outer = gradient.row(head, start);
-    const T* inner = map.row(head, start - convolution.halo() + a) - convolution.pad_left;
-    const Index step = map.row_step;
-    T* row_sums = sums + a * convolution.key_span * kLanes<T>;
-    Index b = 0;
-    const auto at = [&](Index tap) { return row_sums + tap * kLanes<T>; };
-    for (; b + 8 <= convolution.key_span; b += 8)
-      add_taps<8>(g, outer, inner + b, step, start, end, at(b));
-    if (b + 4 <= convolution.key_span)
-      add_taps<4>(g, outer, inner + b, step, start, end, at(b)), b += 4;
-    if (b + 2 <= convolution.key_span)
-      add_taps<2>(g, outer, inner + b, step, start, end, at(b)), b += 2;
-    if (b < convolution.key_span) add_taps<1>(g, outer, inner + b, step, start, end, at(b));
+MTA_INLINE void mix_row(const Mixing<T>& mixing, Index first_head, Index unit_heads,
+                        Orientation orientation, const T* from, Index from_step, T* to,
+                        Index to_step, Index extent) {
+  const Index c = mixing.heads;
+  const bool direct = orientation == Orientation::OutputsFromInputs;
+  for (Index head = 0; head < unit_heads; head += c) {
+    const T* matrix = mixing.matrix + (first_head + head) / c * c * c;
+    for (Index g = 0; g < c; g += kTileRows) {
+      const Left<T> left = direct ? Left<T>{matrix + g * c, c, 1} : Left<T>{matrix + g, 1, c};
+      product_rows<false, T>(smaller<Index>(c - g, kTileRows), c, T{1}, left,
+                             {from + head * from_step, kLanes<T>, from_step},
+                             {to + (head + g) * to_step, to_step, extent});
+    }
   }
 }
 
