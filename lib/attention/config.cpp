@@ -140,8 +140,8 @@ Json to_json(const AttentionConfig& config) {
   return json;
 }
 
-void check(const AttentionConfig& config, std::int64_t heads, std::int64_t layers,
-           Problems& problems) {
+void validate(const AttentionConfig& config, std::int64_t heads, std::int64_t layers,
+              Problems& problems) {
   if (config.differential && !problems.concerns("/attention/differential")) {
     problems.require(
         heads % 2 == 0, "/attention/differential",

@@ -64,7 +64,7 @@ Json to_json(const AttentionConfig& config);
 
 /// Checks against the model around it: groups divide heads, layers exist, stages that exclude each
 /// other.
-void check(const AttentionConfig& config, std::int64_t heads, std::int64_t layers,
-           Problems& problems);
+void validate(const AttentionConfig& config, std::int64_t heads, std::int64_t layers,
+              Problems& problems);
 
 }  // namespace mta

@@ -59,14 +59,14 @@ Description describe(Experiment& experiment) {
 
 /// Checks of one part against another; a part that is wrong already is left alone.
 void check_together(const Experiment& experiment, Problems& problems) {
-  if (!problems.concerns("/train")) check(experiment.train, problems);
-  if (!problems.concerns("/evaluate")) check(experiment.evaluate, problems);
+  if (!problems.concerns("/train")) validate(experiment.train, problems);
+  if (!problems.concerns("/evaluate")) validate(experiment.evaluate, problems);
   if (!problems.concerns("/model")) {
     // Without a task nothing is known of the vocabulary; the other checks still hold.
-    check(experiment.model, experiment.task ? experiment.task->vocabulary() : 0, problems);
+    validate(experiment.model, experiment.task ? experiment.task->vocabulary() : 0, problems);
   }
   if (!problems.concerns("/model") && !problems.concerns("/attention")) {
-    check(experiment.attention, experiment.model.heads, experiment.model.layers, problems);
+    validate(experiment.attention, experiment.model.heads, experiment.model.layers, problems);
   }
 }
 

@@ -37,7 +37,7 @@ Description describe(ModelConfig& config) {
   return d;
 }
 
-void check(const ModelConfig& config, std::int64_t task_vocabulary, Problems& problems) {
+void validate(const ModelConfig& config, std::int64_t task_vocabulary, Problems& problems) {
   const auto text = [](std::int64_t number) { return std::to_string(number); };
   if (!problems.concerns("/model/heads") && !problems.concerns("/model/dim")) {
     const bool divides = config.dim % config.heads == 0;

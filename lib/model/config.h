@@ -28,6 +28,6 @@ std::int64_t default_ffn_hidden(std::int64_t dim);
 Description describe(ModelConfig& config);
 
 /// Checks between keys, and against the task's vocabulary.
-void check(const ModelConfig& config, std::int64_t task_vocabulary, Problems& problems);
+void validate(const ModelConfig& config, std::int64_t task_vocabulary, Problems& problems);
 
 }  // namespace mta

@@ -35,7 +35,7 @@ struct ForwardOptions {
 class LanguageModel {
  public:
   /// `vocabulary` is the number of tokens: the configured one or else the task's. The attention
-  /// must have passed check(). Throws UserError when the fused path is demanded but not there.
+  /// must have passed validate(). Throws UserError when the fused path is demanded but not there.
   LanguageModel(const ModelConfig& model, const AttentionConfig& attention, std::int64_t vocabulary,
                 const ModelOptions& options);
 

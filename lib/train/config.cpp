@@ -111,7 +111,7 @@ Description describe(SeedsConfig& config) {
   return d;
 }
 
-void check(const TrainConfig& config, Problems& problems) {
+void validate(const TrainConfig& config, Problems& problems) {
   problems.require(config.betas.size() == 2, "/train/betas",
                    fmt::format("must be 2 numbers, but has {}", config.betas.size()));
   problems.require(config.batch % config.accumulate == 0, "/train/accumulate",
@@ -122,7 +122,7 @@ void check(const TrainConfig& config, Problems& problems) {
                                config.steps));
 }
 
-void check(const EvaluateConfig& config, Problems& problems) {
+void validate(const EvaluateConfig& config, Problems& problems) {
   const std::set<std::string> distinct(config.modes.begin(), config.modes.end());
   problems.require(!config.modes.empty() && distinct.size() == config.modes.size(),
                    "/evaluate/modes", "must name at least one mode, and none twice");

@@ -67,7 +67,7 @@ Description describe(EvaluateConfig& config);
 Description describe(SeedsConfig& config);
 
 /// Checks between keys; problems stand at "/train/<key>" and "/evaluate/<key>".
-void check(const TrainConfig& config, Problems& problems);
-void check(const EvaluateConfig& config, Problems& problems);
+void validate(const TrainConfig& config, Problems& problems);
+void validate(const EvaluateConfig& config, Problems& problems);
 
 }  // namespace mta

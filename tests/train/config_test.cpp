@@ -14,7 +14,7 @@ std::string problems_of_train(const std::vector<std::string>& settings) {
   Problems problems(document);
   TrainConfig config;
   describe(config).read(document.root, "/train", problems);
-  check(config, problems);
+  validate(config, problems);
   try {
     problems.raise();
   } catch (const UserError& error) {
@@ -30,7 +30,7 @@ std::string problems_of_evaluate(const std::vector<std::string>& settings) {
   Problems problems(document);
   EvaluateConfig config;
   describe(config).read(document.root, "/evaluate", problems);
-  check(config, problems);
+  validate(config, problems);
   try {
     problems.raise();
   } catch (const UserError& error) {
