@@ -38,7 +38,11 @@ at::Tensor softmax(const at::Tensor& scores) {
 
 at::Tensor drop(const at::Tensor& weights, const AttendInput& input) {
   if (input.dropout.rate == 0) return weights;
-  TORCH_CHECK(false, "dropout of attention weights comes with the fused kernels");
+  const MapWindow window = input.window();
+  return weights * ops::dropout_mask(input.dropout, weights.size(0), weights.size(1),
+                                     window.first_row, window.rows, window.keys,
+                                     weights.scalar_type())
+                       .to(weights.device());
 }
 
 }  // namespace

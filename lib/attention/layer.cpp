@@ -1,6 +1,7 @@
 // Builds a layer's plan, chooses its path, and runs it.
 #include "lib/attention/layer.h"
 
+#include "lib/attention/fuse.h"
 #include "lib/attention/registry.h"
 #include "lib/attention/stages.h"
 #include "lib/core/error.h"
@@ -8,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -65,12 +67,16 @@ void AttentionLayer::build_plan(LayerBuilder& layer) {
   if (const auto add_stages = find_variant(config.variant).add_stages) add_stages(plan_, layer);
 }
 
-void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor&, at::ScalarType) {
+void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor& like,
+                                 at::ScalarType compute) {
   if (wanted == AttentionPath::Composed) {
     path_reason_ = "/attention/path is \"composed\"";
     return;
   }
-  path_reason_ = "this build has no fused kernels";
+  const auto options = like.options().dtype(compute).requires_grad(false);
+  const at::Tensor q = at::zeros({1, shape_.heads, 1, shape_.head_dim()}, options);
+  const at::Tensor v = at::zeros({1, weight_maps_, 1, shape_.dim / weight_maps_}, options);
+  path_reason_ = not_fused_because(plan_, {.q = q, .k = q, .v = v});
   if (path_reason_.empty()) {
     path_ = AttentionPath::Fused;
   } else if (wanted == AttentionPath::Fused) {
@@ -139,6 +145,8 @@ at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
       };
     }
     output = attend(plan_, input, tap);
+  } else {
+    output = attend_fused(plan_, input);
   }
   const MapWindow window = input.window();
   const std::int64_t unwanted = options.first_row - window.first_row;

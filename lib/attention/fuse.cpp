@@ -1,0 +1,36 @@
+// Collects the fused forms of a plan's stages into one call.
+#include "lib/attention/fuse.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace mta {
+
+ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& input) {
+  ops::AttentionCall call{.q = input.q,
+                          .k = input.k,
+                          .v = input.v,
+                          .first_row = input.first_row,
+                          .dropout = input.dropout};
+  for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
+    for (const Stage& stage : *stages) {
+      TORCH_CHECK(stage.fuse, "stage ", stage.name, " has no fused form");
+      stage.fuse(call);
+    }
+  }
+  return call;
+}
+
+std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input) {
+  for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
+    for (const Stage& stage : *stages) {
+      if (!stage.fuse) return "stage \"" + stage.name + "\" has no fused form";
+    }
+  }
+  return ops::cpu_unsupported(fused_call(plan, input));
+}
+
+at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input) {
+  return ops::attention_cpu(fused_call(plan, input));
+}
+
+}  // namespace mta

@@ -1,0 +1,23 @@
+// From a plan to one fused call, or the reason why it has none.
+#pragma once
+
+#include "lib/attention/attend.h"
+#include "lib/attention/plan.h"
+#include "lib/ops/attention.h"
+
+#include <string>
+
+namespace mta {
+
+/// The call that computes what attend() computes for this plan and input.
+/// Every map stage must have a fused form.
+ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& input);
+
+/// Empty when fused kernels cover the plan for inputs like this one (device, type, sizes), else the
+/// reason in one clause.
+std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input);
+
+/// O = A v as attend() computes it, without keeping any map ("fused").
+at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input);
+
+}  // namespace mta
