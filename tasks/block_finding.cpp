@@ -99,12 +99,7 @@ void BlockFinding::prepare(const std::string& pointer, Problems& problems) {
   choose_shape();
   use(std::make_shared<CharacterTokenizer>(
       std::string(kLetters.substr(0, std::max<std::size_t>(26, shape_.alphabet))) + ".#_"));
-  try {  // counting is exact for one query only, and says nothing about the two splits
-    sample(0, Split::Train, 0);
-    sample(0, Split::Test, 0);
-  } catch (const UserError& error) {
-    problems.add(pointer, error.problems().front().message);
-  }
+  probe(*this, pointer, problems);  // counting is exact for one query only
 }
 
 void BlockFinding::check(const std::string& pointer, Problems& problems) const {
@@ -240,9 +235,7 @@ Sample BlockFinding::finish(const BlockContext& context) const {
 }
 
 Slices BlockFinding::slices(const Json& facts) const {
-  const auto position = facts.find("block_position");
-  if (position == facts.end() || !position->is_number_integer()) return {};
-  return {{"block_position", std::to_string(position->get<std::int64_t>())}};
+  return slices_of(facts, {"block_position"});
 }
 
 /// Where each target stands among the blocks, and where in it the letters asked for stand.

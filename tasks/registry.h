@@ -10,8 +10,12 @@
 
 /// One line a task: its name, and what `mta list tasks` says about it. tasks/<name>.cpp defines
 /// mta::tasks::<name>().
-#define MTA_TASKS(T) \
-  T(block_finding, "find the block that contains all query letters and write it out")
+#define MTA_TASKS(T)                                                                  \
+  T(block_finding, "find the block that contains all query letters and write it out") \
+  T(associative_recall,                                                               \
+    "multi-query associative recall (MQAR): the value of each key that returns")      \
+  T(selective_copying, "copy the letters that stand among noise")                     \
+  T(induction, "go on as after the earlier place that reads like the end")
 
 namespace mta {
 

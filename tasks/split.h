@@ -37,4 +37,13 @@ std::uint64_t draw_for(Split split, Draw draw) {
                           " split: this task has too few different contexts");
 }
 
+/// Draws one sample of each split, so that what cannot be drawn is found before anything else runs.
+inline void probe(const Task& task, const std::string& pointer, Problems& problems) {
+  try {
+    for (const Split split : {Split::Train, Split::Test}) task.sample(0, split, 0);
+  } catch (const UserError& error) {
+    problems.add(pointer, error.problems().front().message, error.problems().front().hint);
+  }
+}
+
 }  // namespace mta

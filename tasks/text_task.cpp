@@ -45,4 +45,13 @@ std::string TextTask::decode(std::span<const std::int32_t> tokens) const {
 
 std::int32_t TextTask::end_token() const { return tokenizer_->end_token(); }
 
+Slices slices_of(const Json& facts, std::initializer_list<const char*> keys) {
+  Slices slices;
+  for (const char* key : keys) {
+    const auto fact = facts.find(key);
+    if (fact != facts.end() && fact->is_number()) slices.emplace_back(key, fact->dump());
+  }
+  return slices;
+}
+
 }  // namespace mta

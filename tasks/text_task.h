@@ -4,6 +4,7 @@
 #include "lib/core/task.h"
 #include "lib/text/tokenizer.h"
 
+#include <initializer_list>
 #include <memory>
 
 namespace mta {
@@ -24,5 +25,8 @@ class TextTask : public Task {
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
 };
+
+/// {"length", "64"} for each of `keys` whose fact is a number.
+Slices slices_of(const Json& facts, std::initializer_list<const char*> keys);
 
 }  // namespace mta

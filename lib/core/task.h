@@ -85,6 +85,9 @@ class Task {
   /// The tokens of a prompt, beginning-of-sequence token included.
   virtual std::vector<std::int32_t> encode_prompt(const std::string& text) const = 0;
   virtual std::string decode(std::span<const std::int32_t> tokens) const = 0;
+  /// False when the answer is spread over a text that is given too, so that it can only be scored
+  /// with that text before it, not written out by the model alone.
+  virtual bool answers_at_once() const { return true; }
   /// The token that ends an answer.
   virtual std::int32_t end_token() const = 0;
 };
