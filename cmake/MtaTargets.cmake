@@ -44,6 +44,8 @@ function(mta_test name)
   add_executable(${name} ${T_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${T_LIBS} mta_flags GTest::gtest_main)
+  # The code under test is optimised in its library; tests compile in two thirds of the time at -O1.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   # Two properties, because gtest_discover_tests takes no list as a value.
   set(properties LABELS ${T_LABEL} TIMEOUT ${T_TIMEOUT}
                  ENVIRONMENT MTA_PROGRAM=${PROJECT_BINARY_DIR}/mta
