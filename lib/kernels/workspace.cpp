@@ -26,13 +26,10 @@ std::size_t product(std::size_t a, std::size_t b, std::size_t c = 1, std::size_t
   return a * b * c * d;
 }
 
+/// One pair table for each head and query offset: table_words() in stages.h for the widest window.
 std::size_t table_bytes(const Convolution& conv, int heads) {
-  // One pair table of at most 8 * blocks + 16 words for each head and query offset; see toeplitz.h.
-  const KeyWindow w = key_window(conv.pad_left, conv.key_span);
-  const int blocks = max_of(w.blocks, transposed(w).blocks) + 1;
   return product(sizeof(int), static_cast<std::size_t>(heads),
-                 static_cast<std::size_t>(conv.query_span),
-                 static_cast<std::size_t>(8 * blocks + 16));
+                 static_cast<std::size_t>(conv.query_span), 8 * kMaxBlocks + 16);
 }
 
 std::size_t mix_bytes(const MixingPlan& mix) {
@@ -132,7 +129,7 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, 
   Layout layout;
   plan.batch_group = batch_group;
   plan.rows = min_of(rows, p.tokens);
-  plan.ring = plan.rows < p.tokens ? min_of(rows + kSpareRows, p.tokens) : p.tokens;
+  plan.ring = max_of(min_of(plan.rows + kSpareRows, p.tokens), kMinRing);
   plan.pitch = round_up(p.tokens, kTileKeys);
   plan.key_tiles = plan.pitch / kTileKeys;
   const auto maps = static_cast<std::size_t>(batch_group * p.heads);
@@ -182,8 +179,10 @@ WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t 
   // launch needs work, and each chunk repeats halos. Measured on an H200: kernels.md's table of
   // rows against time.
   constexpr int kComfortableRows = 256;
+  constexpr int kMaxMaps = 65535;  // a grid dimension
   WorkspacePlan best;
-  for (int group = p.batch; group >= 1; group = group == 1 ? 0 : ceil_div(group, 2)) {
+  for (int group = min_of(p.batch, kMaxMaps / p.heads); group >= 1;
+       group = group == 1 ? 0 : ceil_div(group, 2)) {
     const int rows = rows_that_fit(p, direction, group, budget);
     if (rows > 0 && rows > best.rows) best = plan_with(p, direction, group, rows);
     if (best.rows >= min_of(kComfortableRows, p.tokens)) break;

@@ -46,11 +46,13 @@ MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int uni
 }
 
 /// Keys that a block of the gradient kernels sweeps before it writes its partial sums.
-constexpr int kStripKeys = 256;
+constexpr int kStripKeys = 512;
 constexpr int kMixingRows = 16;  // rows of a mixing block
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
+/// A tile with its halo must not wrap around a ring twice.
+constexpr int kMinRing = kTileRows + kSpareRows;
 
 /// Offsets in bytes into the workspace; kNone where a buffer is not needed.
 struct WorkspacePlan {

@@ -1,0 +1,236 @@
+// The backward chain: recomputes the maps of a chunk, then walks the stages back; gradient stages
+// may lag behind.
+#include "lib/kernels/attention.h"
+#include "lib/kernels/chain.h"
+#include "lib/kernels/support.h"
+
+#include <tuple>
+#include <utility>
+
+namespace mta::kernels {
+namespace {
+
+Status check_arguments(const BackwardParams& params) {
+  const std::pair<const Tensor*, const char*> tensors[] = {
+      {&params.q, "q"},     {&params.k, "k"},     {&params.v, "v"},    {&params.d_o, "d_o"},
+      {&params.d_q, "d_q"}, {&params.d_k, "d_k"}, {&params.d_v, "d_v"}};
+  for (const auto& [tensor, name] : tensors) {
+    if (const Status s = check_tensor(*tensor, name); s != Status::Ok) return s;
+  }
+  const Problem& p = params.problem;
+  const std::tuple<bool, const float*, const char*> gradients[] = {
+      {p.conv_before.kernel != nullptr, p.conv_before.gradient,
+       "gradient of the kq convolution before softmax"},
+      {p.conv_after.kernel != nullptr, p.conv_after.gradient,
+       "gradient of the kq convolution after softmax"},
+      {p.mix_before.weight != nullptr, p.mix_before.gradient,
+       "gradient of the head mixing before softmax"},
+      {p.mix_after.weight != nullptr, p.mix_after.gradient,
+       "gradient of the head mixing after softmax"}};
+  for (const auto& [is_on, pointer, name] : gradients) {
+    if (!is_on) continue;
+    if (const Status s = check_pointer(pointer, name); s != Status::Ok) return s;
+  }
+  return check_pointer(params.lse, "lse");
+}
+
+/// A and dR (and the gradient of the mixing after softmax) from R or M, and dA.
+void weights_and_gradient(Chain& chain, const float* lse) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const bool convolves = p.conv_after.kernel != nullptr;
+  if (p.mix_after.weight != nullptr) {
+    MixingArgs args = chain.mixing(p.mix_after, chain.chunk().rows);
+    args.weights = chain.at<std::uint16_t>(plan.mix_after);
+    args.transposed = chain.at<std::uint16_t>(plan.unmix_after);
+    args.source = chain.map(plan.reconvolved);
+    args.source_is_softmax = !convolves;
+    args.gradient = chain.map(plan.d_weights);
+    args.target = chain.map(plan.weights);
+    args.d_target = chain.map(plan.d_reconvolved);
+    args.lse = chain.rows(lse);
+    args.dropout = chain.dropout();
+    args.sums = chain.at<float>(plan.mix_sums_after);
+    if (!convolves) args.row_dots = chain.dots();
+    chain.run("head mixing after softmax, backward", [&] {
+      with_mixing(args.plan,
+                  [&](auto kernels) { kernels.after_backward(args, p.type, chain.stream()); });
+    });
+  } else if (!convolves) {
+    PointwiseArgs args = {};
+    args.extent = chain.extent(chain.chunk().rows, 0);
+    args.mixed = chain.map(plan.mixed);
+    args.gradient = chain.map(plan.d_weights);
+    args.target = chain.map(plan.weights);
+    args.lse = chain.rows(lse);
+    args.row_dots = chain.dots();
+    args.dropout = chain.dropout();
+    chain.run("softmax weights and dots", [&] { softmax_weights(args, p.type, chain.stream()); });
+  }
+}
+
+struct ConvolutionBackward {
+  const char* stage;
+  const Convolution& conv;
+  MapKind kind;
+  RowRange rows;
+  int reach;
+  std::size_t d_output, source, target, tables, sums;
+};
+
+void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse) {
+  ConvolutionBackwardArgs args = {};
+  args.extent = chain.extent(step.rows, step.reach);
+  args.d_output = chain.map(step.d_output);
+  args.source = chain.map(step.source);
+  args.target = chain.map(step.target);
+  args.tables = chain.at<std::uint32_t>(step.tables);
+  args.query_span = step.conv.query_span;
+  args.window = transposed(key_window(step.conv.pad_left, step.conv.key_span));
+  args.lse = chain.rows(lse);
+  args.sums = chain.at<float>(step.sums);
+  args.slots = convolution_sum_slots(chain.plan());
+  args.strips = chain.strips();
+  if (step.kind == MapKind::SoftmaxWeights) args.dots = chain.dots();
+  chain.run(step.stage, [&] {
+    launch_convolution_backward(step.kind, args, chain.problem().type, chain.stream());
+  });
+}
+
+/// dC from M, dP and the row dots, and the gradient of the mixing before softmax.
+void softmax_gradient(Chain& chain, const float* lse) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const RowRange rows = chain.chunk().softmax_rows;
+  auto* dots = chain.at<float>(plan.dots);
+  chain.run("row dots",
+            [&] { finish_dots(chain.extent(rows, 0), chain.dots(), dots, chain.stream()); });
+  if (p.mix_before.weight == nullptr) {
+    PointwiseArgs args = {};
+    args.extent = chain.extent(rows, 0);
+    args.mixed = chain.map(plan.mixed);
+    args.gradient = chain.map(plan.d_softmax);
+    args.target = chain.map(plan.d_mixed);
+    args.lse = chain.rows(lse);
+    args.dots = dots;
+    args.dot_rows = plan.rows + kSpareRows;
+    chain.run("softmax, backward", [&] { softmax_backward(args, p.type, chain.stream()); });
+    return;
+  }
+  MixingArgs args = chain.mixing(p.mix_before, rows);
+  args.transposed = chain.at<std::uint16_t>(plan.unmix_before);
+  args.lse = chain.rows(lse);
+  args.dots = dots;
+  args.dot_rows = plan.rows + kSpareRows;
+  args.source = chain.map(plan.convolved);
+  args.mixed = chain.map(plan.mixed);
+  args.gradient = chain.map(plan.d_softmax);
+  args.d_target = chain.map(plan.d_mixed);
+  args.sums = chain.at<float>(plan.mix_sums_before);
+  chain.run("softmax and head mixing before it, backward", [&] {
+    with_mixing(args.plan,
+                [&](auto kernels) { kernels.before_backward(args, p.type, chain.stream()); });
+  });
+}
+
+void transposed_sum(Chain& chain, const char* stage, RowRange rows, int reach, std::size_t map,
+                    const Tensor& x, const Tensor& target, std::size_t sum, float factor) {
+  chain.run(stage, [&] {
+    chain.products().transposed_sum({chain.extent(rows, reach), chain.map(map), chain.tensor(x),
+                                     chain.tensor(target), chain.at<float>(sum), factor},
+                                    chain.problem().type, chain.stream());
+  });
+}
+
+void backward_chunk(Chain& chain, const BackwardParams& params) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const Chunk& chunk = chain.chunk();
+  const int reach = score_reach(p);
+  chain.softmax_map(params.q, params.k, false);
+  chain.reconvolve(params.lse);
+  chain.run("gradient of the weights", [&] {
+    chain.products().weight_gradient({chain.extent(chunk.rows, 0),
+                                      chain.tensor(params.d_o),
+                                      chain.tensor(params.v),
+                                      chain.map(plan.d_weights),
+                                      1.0f,
+                                      {},
+                                      chain.dropout()},
+                                     p.type, chain.stream());
+  });
+  weights_and_gradient(chain, params.lse);
+  transposed_sum(chain, "gradient of v", chunk.rows, 0, plan.weights, params.d_o, params.d_v,
+                 plan.d_v_sum, 1.0f);
+  if (p.conv_after.kernel != nullptr) {
+    unconvolve(chain,
+               {"kq convolution after softmax, backward", p.conv_after, MapKind::SoftmaxWeights,
+                chunk.softmax_rows, 0, plan.d_reconvolved, plan.mixed, plan.d_softmax,
+                plan.flipped_after, plan.conv_sums_after},
+               params.lse);
+  }
+  softmax_gradient(chain, params.lse);
+  if (p.conv_before.kernel != nullptr) {
+    unconvolve(chain,
+               {"kq convolution before softmax, backward", p.conv_before, MapKind::Scores,
+                chunk.score_rows, reach, plan.d_mixed, plan.scores, plan.d_scores,
+                plan.flipped_before, plan.conv_sums_before},
+               params.lse);
+  }
+  chain.run("gradient of q", [&] {
+    chain.products().weighted_sum({chain.extent(chunk.score_rows, reach), chain.map(plan.d_scores),
+                                   chain.tensor(params.k), chain.tensor(params.d_q), p.scale},
+                                  p.type, chain.stream());
+  });
+  transposed_sum(chain, "gradient of k", chunk.score_rows, reach, plan.d_scores, params.q,
+                 params.d_k, plan.d_k_sum, p.scale);
+}
+
+void finish_gradients(Chain& chain) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const auto finish_convolution = [&](const Convolution& conv, std::size_t sums) {
+    if (conv.kernel == nullptr) return;
+    chain.run("gradient of a kq convolution's kernel", [&] {
+      finish_convolution_gradient(conv, chain.at<float>(sums), plan.batch_group, p.heads,
+                                  convolution_sum_slots(plan), chain.stream());
+    });
+  };
+  const auto finish_mixing = [&](const Mixing& mix, std::size_t sums) {
+    if (mix.weight == nullptr) return;
+    chain.run("gradient of a head mixing", [&] {
+      finish_mixing_gradient(mix, chain.at<float>(sums), plan.batch_group, p.heads,
+                             mixing_sum_slots(plan), chain.stream());
+    });
+  };
+  finish_convolution(p.conv_before, plan.conv_sums_before);
+  finish_convolution(p.conv_after, plan.conv_sums_after);
+  finish_mixing(p.mix_before, plan.mix_sums_before);
+  finish_mixing(p.mix_after, plan.mix_sums_after);
+}
+
+}  // namespace
+
+Status backward(const BackwardParams& params, Stream stream) {
+  if (const Status s = check(params.problem); s != Status::Ok) return s;
+  if (const Status s = check_arguments(params); s != Status::Ok) return s;
+  const WorkspacePlan plan =
+      workspace_plan(params.problem, Direction::Backward, params.workspace.bytes);
+  if (const Status s = check_workspace(params.workspace, plan.bytes); s != Status::Ok) return s;
+
+  Chain chain(params.problem, plan, params.workspace, stream);
+  chain.prepare(true);
+  chain.run("clear the sums", [&] {
+    if (plan.sums_end == plan.sums_begin) return;
+    cudaMemsetAsync(chain.at<char>(plan.sums_begin), 0, plan.sums_end - plan.sums_begin, stream);
+  });
+  for_each_chunk(params.problem, plan, [&](const Chunk& chunk) {
+    chain.start(chunk);
+    backward_chunk(chain, params);
+    return chain.status() == Status::Ok;
+  });
+  if (chain.status() == Status::Ok) finish_gradients(chain);
+  return chain.status();
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,200 @@
+// Argument checks, addresses, and the stages that forward and backward both run.
+#include "lib/kernels/chain.h"
+
+#include "lib/kernels/dropout.h"
+
+namespace mta::kernels {
+namespace {
+
+template <int kDim>
+constexpr ProductLaunches launches() {
+  return {Products<kDim>::scores, Products<kDim>::weight_gradient, Products<kDim>::weighted_sum,
+          Products<kDim>::transposed_sum};
+}
+
+ProductLaunches launches_for(int head_dim) {
+  switch (head_dim) {
+    case 32:
+      return launches<32>();
+    case 64:
+      return launches<64>();
+    case 96:
+      return launches<96>();
+    default:
+      return launches<128>();
+  }
+}
+
+}  // namespace
+
+Chain::Chain(const Problem& problem, const WorkspacePlan& plan, const Workspace& workspace,
+             cudaStream_t stream)
+    : problem_(problem),
+      plan_(plan),
+      base_(static_cast<char*>(workspace.data)),
+      stream_(stream),
+      products_(launches_for(problem.head_dim)) {}
+
+void Chain::note_launch(const char* stage) {
+  const cudaError_t error = cudaGetLastError();
+  if (error == cudaSuccess) return;
+  status_ = fail(Status::CudaError, std::string(stage) + ": " + cudaGetErrorString(error));
+}
+
+TensorView Chain::tensor(const Tensor& x) const {
+  auto* data = static_cast<std::uint16_t*>(x.data) + chunk_.first_batch * x.batch_stride;
+  return {data, x.batch_stride, x.head_stride, x.token_stride};
+}
+
+const float* Chain::rows(const float* x) const {
+  return x + static_cast<std::size_t>(chunk_.first_batch) *
+                 static_cast<std::size_t>(problem_.heads) *
+                 static_cast<std::size_t>(problem_.tokens);
+}
+
+Extent Chain::extent(RowRange rows, int reach) const {
+  return {chunk_.batches * problem_.heads, problem_.heads, problem_.tokens, rows, reach};
+}
+
+DropoutArgs Chain::dropout() const {
+  const Dropout& d = problem_.dropout;
+  return {dropout_threshold(d.rate), d.seed, d.stream, d.step, chunk_.first_batch * problem_.heads};
+}
+
+RowStatistics Chain::statistics() const {
+  return {at<float2>(plan_.softmax_partials), chunk_.rows.begin, plan_.rows, plan_.key_tiles};
+}
+
+RowDots Chain::dots() const {
+  return {at<float>(plan_.dot_partials), chunk_.softmax_rows.begin, plan_.rows + kSpareRows,
+          plan_.key_tiles};
+}
+
+MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
+  MixingArgs args = {};
+  args.extent = extent(rows, 0);
+  args.plan = mixing_plan(mix, problem_.heads);
+  args.strips = strips();
+  args.slots = plan_.sums_end > plan_.sums_begin ? mixing_sum_slots(plan_) : 0;
+  return args;
+}
+
+void Chain::prepare(bool with_backward) {
+  PreparedWeights prepared = {};
+  prepared.table_before = at<std::uint32_t>(plan_.table_before);
+  prepared.table_after = at<std::uint32_t>(plan_.table_after);
+  prepared.mix_before = at<std::uint16_t>(plan_.mix_before);
+  prepared.mix_after = at<std::uint16_t>(plan_.mix_after);
+  if (with_backward) {
+    prepared.flipped_before = at<std::uint32_t>(plan_.flipped_before);
+    prepared.flipped_after = at<std::uint32_t>(plan_.flipped_after);
+    prepared.unmix_before = at<std::uint16_t>(plan_.unmix_before);
+    prepared.unmix_after = at<std::uint16_t>(plan_.unmix_after);
+  }
+  run("prepare weights", [&] { prepare_weights(problem_, prepared, stream_); });
+}
+
+void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) {
+  const RowStatistics none = {}, wanted = want_statistics ? statistics() : none;
+  const bool convolves = problem_.conv_before.kernel != nullptr,
+             mixes = problem_.mix_before.weight != nullptr;
+  const int reach = score_reach(problem_);
+  run("scores", [&] {
+    products_.scores({extent(chunk_.rows, reach), tensor(q), tensor(k), map(plan_.scores),
+                      problem_.scale, convolves || mixes ? none : wanted, no_dropout()},
+                     problem_.type, stream_);
+  });
+  if (convolves) {
+    const Convolution& conv = problem_.conv_before;
+    run("kq convolution before softmax", [&] {
+      launch_convolution(MapKind::Scores,
+                         {extent(chunk_.rows, reach), map(plan_.scores), map(plan_.convolved),
+                          at<std::uint32_t>(plan_.table_before), conv.query_span,
+                          key_window(conv.pad_left, conv.key_span), nullptr, false,
+                          mixes ? none : wanted, no_dropout()},
+                         stream_);
+    });
+  }
+  if (!mixes) return;
+  MixingArgs args = mixing(problem_.mix_before, chunk_.rows);
+  args.weights = at<std::uint16_t>(plan_.mix_before);
+  args.source = map(plan_.convolved);
+  args.target = map(plan_.mixed);
+  args.statistics = wanted;
+  run("head mixing before softmax",
+      [&] { with_mixing(args.plan, [&](auto kernels) { kernels.before(args, stream_); }); });
+}
+
+void Chain::reconvolve(const float* lse) {
+  if (problem_.conv_after.kernel == nullptr) return;
+  const Convolution& conv = problem_.conv_after;
+  const bool is_last = problem_.mix_after.weight == nullptr;
+  run("kq convolution after softmax", [&] {
+    launch_convolution(MapKind::SoftmaxWeights,
+                       {extent(chunk_.rows, 0),
+                        map(plan_.mixed),
+                        map(is_last ? plan_.weights : plan_.reconvolved),
+                        at<std::uint32_t>(plan_.table_after),
+                        conv.query_span,
+                        key_window(conv.pad_left, conv.key_span),
+                        rows(lse),
+                        is_last && problem_.type == ElementType::BFloat16,
+                        {},
+                        is_last ? dropout() : no_dropout()},
+                       stream_);
+  });
+}
+
+void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream) {
+  switch (built_blocks(args.window.blocks)) {
+    case 2:
+      return ConvolutionKernels<2>::forward(kind, args, stream);
+    case 3:
+      return ConvolutionKernels<3>::forward(kind, args, stream);
+    default:
+      return ConvolutionKernels<kMaxBlocks>::forward(kind, args, stream);
+  }
+}
+
+void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
+                                 ElementType type, cudaStream_t stream) {
+  switch (built_blocks(args.window.blocks)) {
+    case 2:
+      return ConvolutionKernels<2>::backward(kind, args, type, stream);
+    case 3:
+      return ConvolutionKernels<3>::backward(kind, args, type, stream);
+    default:
+      return ConvolutionKernels<kMaxBlocks>::backward(kind, args, type, stream);
+  }
+}
+
+Status check_pointer(const void* pointer, const char* name) {
+  if (pointer != nullptr) return Status::Ok;
+  return fail(Status::InvalidArgument, std::string(name) + " is a null pointer");
+}
+
+Status check_tensor(const Tensor& x, const char* name) {
+  if (const Status s = check_pointer(x.data, name); s != Status::Ok) return s;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 &&
+                       x.batch_stride % kChunk == 0 && x.head_stride % kChunk == 0 &&
+                       x.token_stride % kChunk == 0;
+  if (aligned) return Status::Ok;
+  return fail(Status::InvalidArgument,
+              std::string(name) +
+                  " must start on a 16-byte boundary, with strides that are multiples of 8 (" +
+                  std::to_string(x.batch_stride) + ", " + std::to_string(x.head_stride) + ", " +
+                  std::to_string(x.token_stride) + ")");
+}
+
+Status check_workspace(const Workspace& workspace, std::size_t needed) {
+  if (workspace.bytes < needed) {
+    return fail(Status::WorkspaceTooSmall, "workspace of " + std::to_string(workspace.bytes) +
+                                               " bytes, at least " + std::to_string(needed) +
+                                               " are needed");
+  }
+  if (const Status s = check_pointer(workspace.data, "workspace"); s != Status::Ok) return s;
+  if (reinterpret_cast<std::uintptr_t>(workspace.data) % 256 == 0) return Status::Ok;
+  return fail(Status::InvalidArgument, "workspace must start on a 256-byte boundary");
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,100 @@
+// What both chains share: checked arguments, addresses in the workspace, and the choice of kernel
+// instances.
+#pragma once
+
+#include "lib/kernels/stages.h"
+#include "lib/kernels/status.h"
+
+#include <string>
+
+namespace mta::kernels {
+
+/// Launch functions of one head size.
+struct ProductLaunches {
+  void (*scores)(const ScoresArgs&, ElementType, cudaStream_t);
+  void (*weight_gradient)(const ScoresArgs&, ElementType, cudaStream_t);
+  void (*weighted_sum)(const WeightedSumArgs&, ElementType, cudaStream_t);
+  void (*transposed_sum)(const TransposedSumArgs&, ElementType, cudaStream_t);
+};
+
+/// One call in flight: the problem, its plan, and the chunk that is being queued.
+class Chain {
+ public:
+  Chain(const Problem& problem, const WorkspacePlan& plan, const Workspace& workspace,
+        cudaStream_t stream);
+
+  /// Ok while every launch so far was accepted; else the first failure, with its stage.
+  Status status() const { return status_; }
+  /// Runs one stage's launch function, unless an earlier one failed.
+  template <class Launch>
+  void run(const char* stage, Launch&& launch) {
+    if (status_ != Status::Ok) return;
+    launch();
+    note_launch(stage);
+  }
+
+  void prepare(bool with_backward);
+  void start(const Chunk& chunk) { chunk_ = chunk; }
+
+  /// S, C and M of the chunk's rows; with `want_statistics` the partial sums of M's rows.
+  void softmax_map(const Tensor& q, const Tensor& k, bool want_statistics);
+  /// R (or nothing, if A follows directly), from M and `lse`.
+  void reconvolve(const float* lse);
+
+  const Problem& problem() const { return problem_; }
+  const WorkspacePlan& plan() const { return plan_; }
+  const Chunk& chunk() const { return chunk_; }
+  const ProductLaunches& products() const { return products_; }
+  cudaStream_t stream() const { return stream_; }
+
+  template <class Value>
+  Value* at(std::size_t offset) const {
+    return offset == WorkspacePlan::kNone ? nullptr : reinterpret_cast<Value*>(base_ + offset);
+  }
+  MapView map(std::size_t offset) const {
+    return {at<std::uint16_t>(offset), plan_.ring, plan_.pitch};
+  }
+  TensorView tensor(const Tensor& x) const;
+  const float* rows(const float* x) const;  // [B, H, T] from the chunk's first batch element
+  Extent extent(RowRange rows, int reach) const;
+  DropoutArgs dropout() const;
+  DropoutArgs no_dropout() const { return {}; }
+  RowStatistics statistics() const;
+  RowDots dots() const;
+  int strips() const { return ceil_div(plan_.pitch, kStripKeys); }
+  MixingArgs mixing(const Mixing& mix, RowRange rows) const;
+
+ private:
+  void note_launch(const char* stage);
+
+  const Problem& problem_;
+  const WorkspacePlan& plan_;
+  char* base_;
+  cudaStream_t stream_;
+  ProductLaunches products_;
+  Chunk chunk_{};
+  Status status_ = Status::Ok;
+};
+
+void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
+void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
+                                 ElementType type, cudaStream_t stream);
+
+/// Calls `run` with the MixingKernels<parts> that the plan needs.
+template <class Run>
+void with_mixing(const MixingPlan& plan, Run&& run) {
+  if (plan.parts == 1) {
+    run(MixingKernels<1>{});
+  } else if (plan.parts == 2) {
+    run(MixingKernels<2>{});
+  } else {
+    run(MixingKernels<4>{});
+  }
+}
+
+/// A pointer that must be there, on a 16-byte boundary, with strides of whole 16-byte pieces.
+Status check_tensor(const Tensor& x, const char* name);
+Status check_workspace(const Workspace& workspace, std::size_t needed);
+Status check_pointer(const void* pointer, const char* name);
+
+}  // namespace mta::kernels

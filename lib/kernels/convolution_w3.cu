@@ -1,0 +1,5 @@
+// Instantiates the kq convolution for key windows of up to 3 blocks of 8 columns, forward.
+#include "lib/kernels/kq_convolution.cuh"
+
+template void mta::kernels::ConvolutionKernels<3>::forward(MapKind, const ConvolutionArgs&,
+                                                           cudaStream_t);

@@ -1,0 +1,208 @@
+// Stage: the gradients of both head mixings, with the softmax's backward in between.
+#pragma once
+
+#include "lib/kernels/head_mixing.cuh"
+
+namespace mta::kernels {
+
+/// gradient[row head, column head] sums of one output block against each part: two 16x8
+/// accumulators a part.
+template <int kParts>
+struct MixingSums {
+  float value[kParts][2][4];
+};
+
+/// sums += rows columns^T over 64 points; both in output layout, so that the keys are the inner
+/// dimension of both operands.
+template <class E>
+__device__ inline void accumulate_gram(float (&sums)[2][4], const Points& rows,
+                                       const Points& columns) {
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    const auto row = [&](int n) { return (&rows.chunk[n].x)[s]; };
+    const auto column = [&](int n) { return (&columns.chunk[n].x)[s]; };
+    mma_k16<E>(sums[0], row(0), row(2), row(1), row(3), column(0), column(1));
+    mma_k16<E>(sums[1], row(0), row(2), row(1), row(3), column(2), column(3));
+  }
+}
+
+/// Adds the block's sums, warps in order, to its slot of 256 numbers [row head, column head] for
+/// each part.
+template <int kParts>
+__device__ void finish_mixing_sums(const MixingSums<kParts>& sums, const MixingArgs& args,
+                                   const MixingPlace& place) {
+  __shared__ float squares[kMixingWarps][256];
+  const Lane lane = lane_place();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int slot = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      const int e = n % 4, row = lane.g + e / 2 * 8, column = n / 4 * 8 + 2 * lane.q + e % 2;
+      squares[warp][row * 16 + column] = sums.value[part][n / 4][e];
+    }
+    __syncthreads();
+    const int outer = (place.batch * args.plan.units + place.unit) * kParts + part;
+    float* target = args.sums + (static_cast<std::size_t>(outer) * args.slots + slot) * 256;
+    for (int n = static_cast<int>(threadIdx.x); n < 256; n += kMixingThreads) {
+      float sum = 0;
+      for (int w = 0; w < kMixingWarps; ++w) sum += squares[w][n];
+      target[n] += sum;
+    }
+    __syncthreads();
+  }
+}
+
+/// Partial sums of P dP over this tile, both in output layout.
+template <class E>
+__device__ inline void store_mixed_dots(const Points& p, const Points& d_p, const RowDots& dots,
+                                        const MixingPlace& place, int heads, int row, int key) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < 16; n += 2) {
+      const float2 pair = unpack<E>((&p.chunk[2 * half + n / 8].x)[n % 8 / 2]);
+      const float2 d = unpack<E>((&d_p.chunk[2 * half + n / 8].x)[n % 8 / 2]);
+      sum += pair.x * d.x + pair.y * d.y;
+    }
+    sum = quad_sum(sum);
+    const int map = output_map(place, heads, half);
+    if (lane.q == 0 && map >= 0) dots.partials[dots.index(map, row, key / kTileKeys)] = sum;
+  }
+}
+
+/// A = dropout(W R), dR = W^T dA, the gradient of W, and where no convolution follows the dots of P
+/// dP. `args.gradient` is dA with the dropout already in it.
+template <class E, int kParts>
+__global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(const MixingArgs args) {
+  const MixingPlace place = mixing_place(args);
+  const int heads = args.extent.heads;
+  WeightBlock w[kParts], transposed[kParts];
+  load_unit_weights<kParts>(w, args.weights, place.unit);
+  load_unit_weights<kParts>(transposed, args.transposed, place.unit);
+  MixingSums<kParts> sums = {};
+  float lse2[kParts][4];
+  for_each_point_tile(
+      args.extent,
+      [&](int row) {
+        if (args.source_is_softmax)
+          load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
+      },
+      [&](int row, int key) {
+        Mixed mixed;
+        clear(mixed);
+        Points r_out = {};
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          Points r = load_inputs(args.source, place, heads, part, row, key);
+          if (args.source_is_softmax) apply_softmax(r, lse2[part], row, key);
+          mix_points<Half>(mixed, w[part], r);
+          if (part == place.part) {
+            r_out = to_output_layout<Half>(r);
+#pragma unroll
+            for (int n = 0; n < 4; ++n) r_out.chunk[n] = convert_chunk<Half, E>(r_out.chunk[n]);
+          }
+        }
+        const Points a = pack_outputs<E>(mixed);
+        clear(mixed);
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          Points d_a = load_inputs(args.gradient, place, heads, part, row, key);
+          keep_causal_inputs(d_a, row, key);
+          mix_points<E>(mixed, transposed[part], d_a);
+          accumulate_gram<E>(sums.value[part], r_out, to_output_layout<E>(d_a));
+        }
+        // In place is safe for one part: the warp has read every head of these points.
+        store_outputs<E>(a, args.target, place, heads, row, key, args.dropout);
+        const Points d_r = pack_outputs<E>(mixed);
+        store_outputs<E>(d_r, args.d_target, place, heads, row, key, {});
+        if (args.row_dots.partials != nullptr) {
+          store_mixed_dots<E>(r_out, d_r, args.row_dots, place, heads, row, key);
+        }
+      });
+  finish_mixing_sums<kParts>(sums, args, place);
+}
+
+/// dM = P (dP - D) in input layout.
+template <class E>
+__device__ inline void softmax_gradient(Points& m, const Points& d_p, const float (&lse2)[4],
+                                        const float (&dots)[4]) {
+#pragma unroll
+  for (int slot = 0; slot < 4; ++slot) {
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      Word& word = (&m.chunk[slot].x)[n];
+      word = softmax_gradient_pair<E>(word, (&d_p.chunk[slot].x)[n], lse2[slot], dots[slot]);
+    }
+  }
+}
+
+/// dC = W^T dM and the gradient of W, with dM made from M, dP and the row dots.
+template <class E, int kParts>
+__global__ void __launch_bounds__(kMixingThreads)
+    mix_before_backward_kernel(const MixingArgs args) {
+  const MixingPlace place = mixing_place(args);
+  const int heads = args.extent.heads;
+  WeightBlock transposed[kParts];
+  load_unit_weights<kParts>(transposed, args.transposed, place.unit);
+  MixingSums<kParts> sums = {};
+  float lse2[kParts][4], dots[kParts][4];
+  for_each_point_tile(
+      args.extent,
+      [&](int row) {
+        load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
+        load_row_values<kParts>(dots, args.dots, args.dot_rows, row - args.extent.rows.begin, 1,
+                                place, heads);
+      },
+      [&](int row, int key) {
+        Mixed mixed;
+        clear(mixed);
+        Points d_m_out = {};
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          Points d_m = load_inputs(args.mixed, place, heads, part, row, key);
+          softmax_gradient<E>(d_m, load_inputs(args.gradient, place, heads, part, row, key),
+                              lse2[part], dots[part]);
+          keep_causal_inputs(d_m, row, key);
+          mix_points<E>(mixed, transposed[part], d_m);
+          if (part == place.part) d_m_out = to_output_layout<E>(d_m);
+        }
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          Points c = load_outputs(args.source, place, heads, part, row, key);
+          keep_causal_outputs(c, row, key);
+#pragma unroll
+          for (int n = 0; n < 4; ++n) c.chunk[n] = convert_chunk<Half, E>(c.chunk[n]);
+          accumulate_gram<E>(sums.value[part], d_m_out, c);
+        }
+        store_outputs<E>(pack_outputs<E>(mixed), args.d_target, place, heads, row, key, {});
+      });
+  finish_mixing_sums<kParts>(sums, args, place);
+}
+
+template <int kParts>
+void MixingKernels<kParts>::after_backward(const MixingArgs& args, ElementType type,
+                                           cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    mix_after_backward_kernel<Brain, kParts>
+        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+  } else {
+    mix_after_backward_kernel<Half, kParts><<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+  }
+}
+template <int kParts>
+void MixingKernels<kParts>::before_backward(const MixingArgs& args, ElementType type,
+                                            cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    mix_before_backward_kernel<Brain, kParts>
+        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+  } else {
+    mix_before_backward_kernel<Half, kParts>
+        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+  }
+}
+
+}  // namespace mta::kernels

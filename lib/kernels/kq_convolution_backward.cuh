@@ -1,0 +1,291 @@
+// Stage: the kq convolution's gradients: of its input (the transposed convolution) and of its
+// kernel.
+//
+// Both read the same tile of the output's gradient dY, with c_q-1 rows below and the halo of the
+// flipped window:
+//   dX[i', j'] = sum_{a, b} flipped[a, b] dY[i'+a, j'-left+b]           flipped[a, b] = W[c_q-1-a,
+//   c_k-1-b] d flipped[a, b] = sum_{i', j'} X[i', j'] dY[i'+a, j'-left+b]
+// Causality::Exact keeps the term when j' <= i'+a: the row written forward.
+#pragma once
+
+#include "lib/kernels/toeplitz.cuh"
+
+namespace mta::kernels {
+
+/// Query offsets whose kernel gradients one block holds in registers: kBlocks/2 (rounded up) 16x8
+/// sums each.
+template <int kBlocks>
+constexpr int kOffsetsABlock = kBlocks <= 3 ? 6 : 4;
+
+template <int kBlocks>
+struct KernelSums {
+  static constexpr int kPairs = (kBlocks + 1) / 2;
+  float value[kOffsetsABlock<kBlocks>][kPairs]
+             [4];  // window column x = 16 pair + (g or g+8), output lane 2q or 2q+1
+};
+
+/// dX of a warp's 16 rows.
+template <class E, int kBlocks>
+__device__ void convolve_rows_transposed(Block& out, const Number* tile, const Word* table,
+                                         int query_span, int slack, bool keys_up_to_output,
+                                         int first_row, int first_key) {
+  using Shape = TileShape<kBlocks>;
+  const Lane lane = lane_place();
+  const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
+  const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
+#pragma unroll 1
+  for (int a = 0; a < query_span; ++a) {
+    Word band[kBlocks], y[Shape::kChunks + Shape::kChunks % 2][2];
+    load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
+    load_row_blocks<Shape::kChunks, Shape::kPitch>(y, corner + a * Shape::kPitch);
+    if (!keys_up_to_output) {
+#pragma unroll
+      for (int t = 0; t < 8; ++t) multiply_band<E, kBlocks>(out[t], y, t, band);
+      continue;
+    }
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      float term[4] = {};
+      multiply_band<E, kBlocks>(term, y, t, band);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int row = first_row + warp_row + lane.g + e / 2 * 8,
+                  key = first_key + 8 * t + 2 * lane.q + e % 2;
+        if (key <= row + a) out[t][e] += term[e];
+      }
+    }
+  }
+}
+
+/// Adds this tile to the sums: sums[x, n] += sum over the warp's 16 rows and eight blocks t of
+/// dY[row+a, 8t+x] X[row, 8t+n].
+template <class E, int kBlocks>
+__device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Number* tile,
+                                           const Number* own, int first_offset, int query_span,
+                                           bool keys_up_to_output, int first_row, int first_key) {
+  using Shape = TileShape<kBlocks>;
+  constexpr int kPairs = KernelSums<kBlocks>::kPairs;
+  const Lane lane = lane_place();
+  const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
+  Word x[8][2];  // B fragments: [t][0] = rows 2q.., [t][1] = rows 2q+8.. of column 8t + g
+#pragma unroll
+  for (int t = 0; t < 8; t += 2) {
+    Word square[4];
+    load_blocks_transposed(square,
+                           own + warp_row * kStagePitch + square_offset(kStagePitch) + 8 * t);
+    x[t][0] = square[0], x[t][1] = square[1], x[t + 1][0] = square[2], x[t + 1][1] = square[3];
+  }
+  const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
+#pragma unroll
+  for (int n = 0; n < kOffsetsABlock<kBlocks>; ++n) {
+    const int a = first_offset + n;
+    if (a >= query_span) continue;
+    Word y[Shape::kChunks + 2]
+          [2];  // A fragments: [b][0] = rows 2q.., [b][1] = rows 2q+8.. of column 8b + g
+#pragma unroll
+    for (int b = 0; b < Shape::kChunks; b += 2) {
+      Word square[4];
+      load_blocks_transposed(square,
+                             corner + a * Shape::kPitch + last_pair_offset<Shape::kChunks>(b));
+      y[b][0] = square[0], y[b][1] = square[1], y[b + 1][0] = square[2], y[b + 1][1] = square[3];
+    }
+    if (Shape::kChunks % 2 == 0) y[Shape::kChunks][0] = y[Shape::kChunks][1] = 0;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      Word low = x[t][0], high = x[t][1];
+      if (keys_up_to_output) {
+        const int key = first_key + 8 * t + lane.g, row = first_row + warp_row + 2 * lane.q + a;
+        low = keep_pair(low, key <= row, key <= row + 1);
+        high = keep_pair(high, key <= row + 8, key <= row + 9);
+      }
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const int b = t + 2 * pair;
+        mma_k16<E>(sums.value[n][pair], y[b][0], y[b + 1][0], y[b][1], y[b + 1][1], low, high);
+      }
+    }
+  }
+}
+
+/// Adds the diagonals of all warps' sums to this block's slot, in a fixed order. `scratch` is
+/// shared memory.
+template <int kBlocks>
+__device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* scratch, float* slot,
+                                       int first_offset, int query_span, const KeyWindow& window) {
+  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kOffsets = kOffsetsABlock<kBlocks>;
+  constexpr int kWarps = kConvolutionThreads / kWarp,
+                kSquare = 16 * kPairs * 8;  // [x][output lane]
+  const Lane lane = lane_place();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+  for (int n = 0; n < kOffsets; ++n) {
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int column = 16 * pair + lane.g + e / 2 * 8;
+        scratch[((n * kWarps + warp) * 16 * kPairs + column) * 8 + 2 * lane.q + e % 2] =
+            sums.value[n][pair][e];
+      }
+    }
+  }
+  __syncthreads();
+  const int offsets = min(kOffsets, query_span - first_offset);
+  for (int tap = static_cast<int>(threadIdx.x); tap < offsets * window.span;
+       tap += kConvolutionThreads) {
+    const int n = tap / window.span, b = tap % window.span;
+    float sum = 0;
+    for (int w = 0; w < kWarps; ++w) {
+      for (int output = 0; output < 8; ++output) {
+        sum += scratch[(n * kWarps + w) * kSquare + (b + window.slack + output) * 8 + output];
+      }
+    }
+    const int a = query_span - 1 - (first_offset + n);  // back from the flipped kernel
+    slot[a * window.span + window.span - 1 - b] += sum;
+  }
+}
+
+/// Partial sums of X dX over this tile's keys, for the softmax's backward.
+template <class E>
+__device__ void store_row_dots(const Block& out, const Number* own, const RowDots& dots, int map,
+                               int first_row, int end, int tile) {
+  const Lane lane = lane_place();
+  const Word* words = reinterpret_cast<const Word*>(own);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane.g + 8 * half;
+    float sum = 0;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      const float2 x = unpack<E>(words[warp_row * (kStagePitch / 2) + 4 * t + lane.q]);
+      const float2 d =
+          unpack<E>(pack<E>(out[t][2 * half], out[t][2 * half + 1]));  // as memory will hold it
+      sum += x.x * d.x + x.y * d.y;
+    }
+    sum = quad_sum(sum);
+    if (lane.q == 0 && first_row + warp_row < end)
+      dots.partials[dots.index(map, first_row + warp_row, tile)] = sum;
+  }
+}
+
+/// One stage: a tile of dY with its halo, and the block's own tile of X.
+template <int kBlocks>
+MTA_HOST_DEVICE constexpr int backward_stage_numbers(int query_span) {
+  return (kTileRows + query_span - 1) * TileShape<kBlocks>::kPitch + kTileRows * kStagePitch;
+}
+/// Shared memory before the tables: two stages; the sums of all warps take their place at the end.
+template <int kBlocks>
+MTA_HOST_DEVICE constexpr int backward_tile_bytes(int query_span) {
+  constexpr int kSums = 4 * kOffsetsABlock<kBlocks> * (kConvolutionThreads / kWarp) * 16 *
+                        KernelSums<kBlocks>::kPairs * 8;
+  return max_of(4 * backward_stage_numbers<kBlocks>(query_span), kSums);
+}
+
+/// Grid: (strips, row tiles x offset groups, maps). The blocks of group 0 write dX; each adds its
+/// offsets' gradient.
+template <class E, int kBlocks, MapKind kKind>
+__global__ void __launch_bounds__(kConvolutionThreads, 3)
+    convolution_backward_kernel(const ConvolutionBackwardArgs args) {
+  using Shape = TileShape<kBlocks>;
+  extern __shared__ __align__(16) Number shared[];
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int row_tiles = extent.row_tiles(), row_tile = static_cast<int>(blockIdx.y) % row_tiles;
+  const int first_offset = static_cast<int>(blockIdx.y) / row_tiles * kOffsetsABlock<kBlocks>;
+  const int first_row = extent.rows.begin + row_tile * kTileRows;
+  const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
+  const int first_tile = static_cast<int>(blockIdx.x) * kStripTiles;
+  const int end_tile =
+      min(first_tile + kStripTiles, key_tiles(last_row, extent.tokens, extent.reach));
+  if (first_tile >= end_tile) return;
+
+  const int rows = kTileRows + args.query_span - 1,
+            stage_numbers = backward_stage_numbers<kBlocks>(args.query_span);
+  Word* table = reinterpret_cast<Word*>(shared + backward_tile_bytes<kBlocks>(args.query_span) / 2);
+  // Rows past these are of a later chunk: their memory still holds older rows.
+  const int end_of_input = min(extent.rows.end + args.query_span - 1, extent.tokens);
+  const TileStream<Shape::kChunks, Shape::kPitch> d_output(args.d_output, map, first_row, rows,
+                                                           end_of_input, extent.tokens, 0);
+  const TileStream<kTileKeys / kChunk, kStagePitch> source(
+      args.source, map, first_row, kTileRows, extent.rows.end, extent.tokens, extent.reach);
+  const auto start = [&](int tile) {
+    Number* stage = shared + (tile - first_tile) % 2 * stage_numbers;
+    d_output.start(stage, tile * kTileKeys - args.window.halo);
+    source.start(stage + rows * Shape::kPitch, tile * kTileKeys);
+  };
+  start(first_tile);
+  commit_copies();
+  load_table<kBlocks>(table, args.tables, map % extent.heads, args.query_span);
+  const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+  KernelSums<kBlocks> sums = {};
+  for (int tile = first_tile; tile < end_tile; ++tile) {
+    const int first_key = tile * kTileKeys;
+    Number* d_y = shared + (tile - first_tile) % 2 * stage_numbers;
+    Number* own = d_y + rows * Shape::kPitch;
+    if (tile + 1 < end_tile) start(tile + 1);
+    commit_copies();
+    wait_for_copies<1>();
+    if (d_output.crosses_edge(first_key - args.window.halo)) {
+      d_output.finish(d_y, first_key - args.window.halo, [](uint4 chunk, int) { return chunk; });
+    }
+    source.finish(own, first_key, [&](uint4 chunk, int row) {
+      return kKind == MapKind::Scores ? convert_chunk<Half, E>(chunk)
+                                      : softmax_weights<E>(chunk, lse[row] * kLog2e);
+    });
+    __syncthreads();
+    const bool exact = extent.reach > 0 && first_key + kTileKeys > first_row;
+    accumulate_kernel_gradient<E, kBlocks>(sums, d_y, own, first_offset, args.query_span, exact,
+                                           first_row, first_key);
+    if (first_offset == 0) {
+      Block out = {};
+      convolve_rows_transposed<E, kBlocks>(out, d_y, table, args.query_span, args.window.slack,
+                                           exact, first_row, first_key);
+      mask_block(out, first_row + warp * 16, first_key, extent.tokens, extent.reach);
+      if (kKind == MapKind::SoftmaxWeights && args.dots.partials != nullptr) {
+        store_row_dots<E>(out, own, args.dots, map, first_row, extent.rows.end, tile);
+      }
+      const StoreRows target(args.target, map, first_row + warp * 16, extent.rows.end);
+      // Each warp's 16 rows of `own` are read by that warp alone: they become its stage.
+      store_block<E>(out, own + warp * 16 * kStagePitch, target, map, first_key, {});
+    }
+    __syncthreads();
+  }
+  float* slot = args.sums +
+                (static_cast<std::size_t>(map) * args.slots + row_tile * args.strips + blockIdx.x) *
+                    args.query_span * args.window.span;
+  finish_kernel_gradient<kBlocks>(sums, reinterpret_cast<float*>(shared), slot, first_offset,
+                                  args.query_span, args.window);
+}
+
+template <class E, int kBlocks>
+void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
+                                 cudaStream_t stream) {
+  const Extent& extent = args.extent;
+  const int groups = ceil_div(args.query_span, kOffsetsABlock<kBlocks>);
+  const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), kStripTiles)),
+                  static_cast<unsigned>(extent.row_tiles() * groups),
+                  static_cast<unsigned>(extent.maps));
+  const int bytes =
+      backward_tile_bytes<kBlocks>(args.query_span) + 4 * args.query_span * table_words(kBlocks);
+  allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::Scores>, bytes);
+  allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>, bytes);
+  if (kind == MapKind::Scores) {
+    convolution_backward_kernel<E, kBlocks, MapKind::Scores>
+        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+  } else {
+    convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>
+        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+  }
+}
+
+template <int kBlocks>
+void ConvolutionKernels<kBlocks>::backward(MapKind kind, const ConvolutionBackwardArgs& args,
+                                           ElementType type, cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    launch_convolution_backward<Brain, kBlocks>(kind, args, stream);
+  } else {
+    launch_convolution_backward<Half, kBlocks>(kind, args, stream);
+  }
+}
+
+}  // namespace mta::kernels

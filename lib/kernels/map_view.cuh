@@ -1,0 +1,234 @@
+// Maps in device memory, and what every stage does with a block of one: load with masks, store with
+// dropout.
+#pragma once
+
+#include "lib/kernels/dropout.h"
+#include "lib/kernels/matrix_unit.cuh"
+#include "lib/kernels/stages.h"
+#include "lib/kernels/tile_plan.h"
+
+namespace mta::kernels {
+
+constexpr float kLog2e = 1.44269504088896341f;
+constexpr int kStripTiles = kStripKeys / kTileKeys;
+
+/// More than 48 KB of shared memory is an opt-in of each kernel.
+template <class Kernel>
+void allow_shared_bytes(Kernel kernel, int bytes) {
+  if (bytes > 48 * 1024) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  }
+}
+
+__device__ inline Number* map_row(const MapView& view, int map, int row) {
+  const auto line = static_cast<std::size_t>(map) * view.ring + ring_slot(row, view.ring);
+  return view.data + line * view.pitch;
+}
+
+/// Slots of the rows first_row + r, 0 <= r < ring, without a division for each.
+struct RowSlots {
+  int first, ring;
+  __device__ RowSlots(const MapView& view, int first_row)
+      : first(ring_slot(first_row + view.ring, view.ring)), ring(view.ring) {}
+  __device__ int operator()(int r) const { return first + r < ring ? first + r : first + r - ring; }
+};
+
+__device__ inline Number* map_lines(const MapView& view, int map) {
+  return view.data + static_cast<std::size_t>(map) * view.ring * view.pitch;
+}
+
+__device__ inline const Number* tensor_row(const TensorView& x, int map, int heads, int token) {
+  return static_cast<const Number*>(x.data) + map / heads * x.batch_stride +
+         map % heads * x.head_stride + token * x.token_stride;
+}
+
+/// 64 tokens x kDim numbers into shared memory, rows of kDim + 8; zeros from token `end` on.
+template <int kDim>
+__device__ void load_tokens(Number* target, const TensorView& x, int map, int heads, int first,
+                            int end) {
+  constexpr int kChunks = kDim / kChunk;
+  for (int n = threadIdx.x; n < kTileRows * kChunks; n += blockDim.x) {
+    const int row = n / kChunks, chunk = n % kChunks;
+    const int token = min(first + row, end - 1);
+    copy_async(target + row * (kDim + 8) + chunk * kChunk,
+               tensor_row(x, map, heads, token) + chunk * kChunk, first + row < end);
+  }
+}
+
+/// A 64x64 tile of a written map into rows of 72 numbers; zeros outside [0, end) and past what a
+/// row has written.
+__device__ inline void load_written_tile(Number* target, const MapView& view, int map,
+                                         int first_row, int end, int first_key, int tokens,
+                                         int reach) {
+  constexpr int kChunks = kTileKeys / kChunk;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks,
+            step = static_cast<int>(blockDim.x) / kChunks;
+  const Number* lines = map_lines(view, map) + first_key + chunk * kChunk;
+  const RowSlots slots(view, first_row);
+#pragma unroll 4
+  for (int r = static_cast<int>(threadIdx.x) / kChunks; r < kTileRows; r += step) {
+    const int row = first_row + r;
+    const bool valid = row < end && first_key < written_keys(row, tokens, reach);
+    copy_async(target + r * kStagePitch + chunk * kChunk,
+               lines + (valid ? static_cast<std::size_t>(slots(r)) * view.pitch : 0), valid);
+  }
+}
+
+/// Zeroes the numbers of an 8-key chunk from place `count` on.
+__device__ inline uint4 keep_first(uint4 x, int count) {
+  Word* words = &x.x;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    if (count <= 2 * n) words[n] = 0;
+    if (count == 2 * n + 1) words[n] &= 0xFFFFu;
+  }
+  return x;
+}
+
+/// Two softmax weights, rounded to fp16 and then to E. Every stage makes them this way, so that D =
+/// sum_j P dP and dM = P (dP - D) use the same P and the rows of dM sum to zero as well as they
+/// can.
+template <class E>
+__device__ inline Word weight_pair(Word m, float lse2) {
+  const float2 pair = unpack<Half>(m);
+  return convert<Half, E>(
+      pack<Half>(exp2_fast(fmaf(pair.x, kLog2e, -lse2)), exp2_fast(fmaf(pair.y, kLog2e, -lse2))));
+}
+
+/// exp(M - lse) of a chunk of eight; `lse2` is in base 2.
+template <class E>
+__device__ inline uint4 softmax_weights(uint4 m, float lse2) {
+  Word* words = &m.x;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    words[n] = weight_pair<E>(words[n], lse2);
+  }
+  return m;
+}
+
+/// dM = P (dP - D) for two keys.
+template <class E>
+__device__ inline Word softmax_gradient_pair(Word m, Word d_p, float lse2, float dot) {
+  const float2 p = unpack<E>(weight_pair<E>(m, lse2)), d = unpack<E>(d_p);
+  return pack<E>(p.x * (d.x - dot), p.y * (d.y - dot));
+}
+
+template <class From, class To>
+__device__ inline uint4 convert_chunk(uint4 x) {
+  return {convert<From, To>(x.x), convert<From, To>(x.y), convert<From, To>(x.z),
+          convert<From, To>(x.w)};
+}
+
+__device__ inline std::uint32_t dropout_stream(const DropoutArgs& dropout) {
+  return dropout.stream + (dropout.step == nullptr ? 0u : *dropout.step);
+}
+
+/// Applies dropout to the eight weights of `key`..`key`+7.
+template <class E>
+__device__ inline uint4 drop(uint4 x, const DropoutArgs& dropout, int map, int row, int key) {
+  const auto unsigned_of = [](int n) { return static_cast<std::uint32_t>(n); };
+  const DropoutBlock block =
+      dropout_block(dropout.seed, dropout_stream(dropout), unsigned_of(dropout.first_map + map),
+                    unsigned_of(row), unsigned_of(key));
+  Word* words = &x.x;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const float2 pair = unpack<E>(words[n]);
+    words[n] = pack<E>(pair.x * dropout_factor(block, 2 * n, dropout.threshold),
+                       pair.y * dropout_factor(block, 2 * n + 1, dropout.threshold));
+  }
+  return x;
+}
+
+/// A warp's 16x64 block in accumulators of eight 8-key columns: element (row g or g+8, key 8t + 2q
+/// or +1).
+using Block = float[8][4];
+
+/// Zeroes what lies past the diagonal (and `reach`) or past the last token.
+__device__ inline void mask_block(Block& block, int first_row, int first_key, int tokens,
+                                  int reach) {
+  if (first_key + kTileKeys - 1 <= first_row + reach && first_key + kTileKeys <= tokens) return;
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const int row = first_row + lane.g + e / 2 * 8, key = first_key + 8 * t + 2 * lane.q + e % 2;
+      if (!in_map(row, key, tokens, reach)) block[t][e] = 0;
+    }
+  }
+}
+
+/// Where a warp writes its 16 rows in 16-byte pieces: lane n takes piece n % 8 of rows n / 8 + 0,
+/// 4, 8, 12.
+struct StoreRows {
+  Number* lines;
+  int pitch, first_row;
+  int slot[4];  // -1: not to be written
+  __device__ StoreRows(const MapView& view, int map, int first_row_, int end)
+      : lines(map_lines(view, map)), pitch(view.pitch), first_row(first_row_) {
+    const RowSlots slots(view, first_row);
+#pragma unroll
+    for (int pass = 0; pass < 4; ++pass) {
+      const int r = pass * 4 + static_cast<int>(threadIdx.x) % kWarp / 8;
+      slot[pass] = first_row + r < end ? slots(r) : -1;
+    }
+  }
+};
+
+/// Writes a block through `stage` (16 rows of kStagePitch numbers, this warp's own) in 16-byte
+/// pieces.
+template <class E>
+__device__ void store_block(const Block& block, Number* stage, const StoreRows& rows, int map,
+                            int first_key, const DropoutArgs& dropout) {
+  const Lane lane = lane_place();
+  Word* words = reinterpret_cast<Word*>(stage);
+  __syncwarp();
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+    words[lane.g * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][0], block[t][1]);
+    words[(lane.g + 8) * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][2], block[t][3]);
+  }
+  __syncwarp();
+  const int lane_index = static_cast<int>(threadIdx.x) % kWarp, chunk = lane_index % 8;
+#pragma unroll
+  for (int pass = 0; pass < 4; ++pass) {
+    if (rows.slot[pass] < 0) continue;
+    const int r = pass * 4 + lane_index / 8, key = first_key + chunk * kChunk;
+    uint4 x = *reinterpret_cast<const uint4*>(stage + r * kStagePitch + chunk * kChunk);
+    if (dropout.threshold > 0) x = drop<E>(x, dropout, map, rows.first_row + r, key);
+    *reinterpret_cast<uint4*>(rows.lines + static_cast<std::size_t>(rows.slot[pass]) * rows.pitch +
+                              key) = x;
+  }
+}
+
+/// Maximum and sum of exponentials of the causal part of a block's rows, as fp16 memory will hold
+/// them. Rounds the block.
+__device__ inline void store_row_partials(Block& block, const RowStatistics& statistics, int map,
+                                          int first_row, int end, int first_key) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first_row + lane.g + 8 * half;
+    const int last = row - first_key - 2 * lane.q;  // place of the diagonal among this lane's keys
+    float maximum = -INFINITY, sum = 0;
+#pragma unroll
+    for (int n = 0; n < 16; ++n) {
+      float& value = block[n / 2][2 * half + n % 2];
+      value = __half2float(__float2half_rn(value));
+      if (8 * (n / 2) + n % 2 <= last) maximum = fmaxf(maximum, value);
+    }
+    maximum = quad_max(maximum) * kLog2e;
+#pragma unroll
+    for (int n = 0; n < 16; ++n) {
+      const float power = exp2_fast(fmaf(block[n / 2][2 * half + n % 2], kLog2e, -maximum));
+      if (8 * (n / 2) + n % 2 <= last) sum += power;
+    }
+    sum = quad_sum(sum);
+    if (lane.q == 0 && row < end) {
+      statistics.partials[statistics.index(map, row, first_key / kTileKeys)] = {maximum, sum};
+    }
+  }
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,4 @@
+// Instantiates the products for head size 96.
+#include "lib/kernels/products.cuh"
+
+template struct mta::kernels::Products<96>;

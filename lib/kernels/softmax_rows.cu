@@ -1,0 +1,159 @@
+// Stage: row statistics from partial results, and the softmax where no other stage stands beside
+// it.
+#include "lib/kernels/map_view.cuh"
+
+namespace mta::kernels {
+namespace {
+
+constexpr int kRowThreads = 128;  // four rows a block, one warp each
+constexpr int kRowWarps = kRowThreads / kWarp;
+
+dim3 row_grid(const Extent& extent) {
+  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kRowWarps)),
+              static_cast<unsigned>(extent.maps));
+}
+
+__device__ int row_of_warp(const Extent& extent) {
+  return extent.rows.begin + static_cast<int>(blockIdx.x) * kRowWarps +
+         static_cast<int>(threadIdx.x) / kWarp;
+}
+
+__device__ float warp_sum(float x) {
+  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
+  return x;
+}
+__device__ float warp_max(float x) {
+  for (int step = kWarp / 2; step > 0; step /= 2)
+    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
+  return x;
+}
+
+__global__ void __launch_bounds__(kRowThreads)
+    finish_softmax_kernel(Extent extent, RowStatistics statistics, float* lse) {
+  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent),
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  if (row >= extent.rows.end) return;
+  const int tiles = key_tiles(row, extent.tokens, 0);
+  const float2* partials = statistics.partials + statistics.index(map, row, 0);
+  float maximum = -INFINITY, sum = 0;
+  for (int t = lane; t < tiles; t += kWarp) maximum = fmaxf(maximum, partials[t].x);
+  maximum = warp_max(maximum);
+  for (int t = lane; t < tiles; t += kWarp)
+    sum += partials[t].y * exp2_fast(partials[t].x - maximum);
+  sum = warp_sum(sum);
+  if (lane == 0)
+    lse[static_cast<std::size_t>(map) * extent.tokens + row] = (maximum + log2f(sum)) / kLog2e;
+}
+
+__global__ void __launch_bounds__(kRowThreads)
+    finish_dots_kernel(Extent extent, RowDots partials, float* dots) {
+  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent),
+            lane = static_cast<int>(threadIdx.x) % kWarp;
+  if (row >= extent.rows.end) return;
+  float sum = 0;
+  for (int t = lane; t < key_tiles(row, extent.tokens, 0); t += kWarp)
+    sum += partials.partials[partials.index(map, row, t)];
+  sum = warp_sum(sum);
+  if (lane == 0) dots[static_cast<std::size_t>(map) * partials.rows + row - partials.begin] = sum;
+}
+
+/// Walks a row in 8-key chunks up to the end of its last tile: visit(key, causal keys in the
+/// chunk).
+template <class Visit>
+__device__ void for_each_chunk_of_row(const Extent& extent, int row, Visit&& visit) {
+  const int end = written_keys(row, extent.tokens, 0);
+  for (int key = static_cast<int>(threadIdx.x) % kWarp * kChunk;
+       key < round_up(end, kWarp * kChunk); key += kWarp * kChunk) {
+    visit(key, key < end, row + 1 - key);
+  }
+}
+
+/// A = dropout(P); with `kDots` also the partial sums of P dA.
+template <class E, bool kDots>
+__global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const PointwiseArgs args) {
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
+  if (row >= extent.rows.end) return;
+  const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
+  for_each_chunk_of_row(extent, row, [&](int key, bool inside, int causal) {
+    float dot = 0;
+    if (inside) {
+      const uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + key);
+      uint4 p = keep_first(softmax_weights<E>(m, lse2), causal);
+      if (kDots) {
+        const uint4 d = keep_first(
+            *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + key), causal);
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          const float2 x = unpack<E>((&p.x)[n]), y = unpack<E>((&d.x)[n]);
+          dot += x.x * y.x + x.y * y.y;
+        }
+      }
+      if (args.dropout.threshold > 0) p = drop<E>(p, args.dropout, map, row, key);
+      *reinterpret_cast<uint4*>(map_row(args.target, map, row) + key) = p;
+    }
+    if (kDots) {  // eight lanes share a tile
+      for (int step = 4; step > 0; step /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
+      if (inside && key % kTileKeys == 0)
+        args.row_dots.partials[args.row_dots.index(map, row, key / kTileKeys)] = dot;
+    }
+  });
+}
+
+template <class E>
+__global__ void __launch_bounds__(kRowThreads) softmax_backward_kernel(const PointwiseArgs args) {
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
+  if (row >= extent.rows.end) return;
+  const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
+  const float dot =
+      args.dots[static_cast<std::size_t>(map) * args.dot_rows + row - extent.rows.begin];
+  for_each_chunk_of_row(extent, row, [&](int key, bool inside, int causal) {
+    if (!inside) return;
+    uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + key);
+    const uint4 d = *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + key);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      (&m.x)[n] = softmax_gradient_pair<E>((&m.x)[n], (&d.x)[n], lse2, dot);
+    }
+    *reinterpret_cast<uint4*>(map_row(args.target, map, row) + key) = keep_first(m, causal);
+  });
+}
+
+template <class E>
+void launch_softmax_weights(const PointwiseArgs& args, cudaStream_t stream) {
+  if (args.row_dots.partials != nullptr) {
+    softmax_weights_kernel<E, true><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+  } else {
+    softmax_weights_kernel<E, false><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+  }
+}
+
+}  // namespace
+
+void finish_softmax(const Extent& extent, const RowStatistics& statistics, float* lse,
+                    cudaStream_t stream) {
+  finish_softmax_kernel<<<row_grid(extent), kRowThreads, 0, stream>>>(extent, statistics, lse);
+}
+
+void finish_dots(const Extent& extent, const RowDots& partials, float* dots, cudaStream_t stream) {
+  finish_dots_kernel<<<row_grid(extent), kRowThreads, 0, stream>>>(extent, partials, dots);
+}
+
+void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    launch_softmax_weights<Brain>(args, stream);
+  } else {
+    launch_softmax_weights<Half>(args, stream);
+  }
+}
+
+void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    softmax_backward_kernel<Brain><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+  } else {
+    softmax_backward_kernel<Half><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+  }
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,213 @@
+// What the host chain hands to each stage's launch: views of maps and tensors, row ranges,
+// statistics.
+//
+// Every launch function puts one kernel on the stream and returns; the chain checks
+// cudaGetLastError after each.
+#pragma once
+
+#include "lib/kernels/params.h"
+#include "lib/kernels/tile_plan.h"
+#include "lib/kernels/workspace.h"
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace mta::kernels {
+
+/// Maps [maps, ring, pitch] of 16-bit numbers; row i of a map lies at slot i mod ring.
+struct MapView {
+  std::uint16_t* data;
+  int ring, pitch;
+};
+constexpr int kStagePitch =
+    kTileKeys + 8;  // a shared row of 64 numbers, padded so that 8 rows hit 8 banks
+
+/// A [B, H, T, d] tensor that starts at the chunk's first batch element.
+struct TensorView {
+  void* data;
+  std::int64_t batch_stride, head_stride, token_stride;
+};
+
+struct DropoutArgs {
+  std::uint32_t threshold;  // 0: off
+  std::uint64_t seed;
+  std::uint32_t stream;
+  const std::uint32_t* step;
+  int first_map;  // global index of the chunk's map 0
+};
+
+/// The maps and rows that a launch covers.
+struct Extent {
+  int maps, heads, tokens;
+  RowRange rows;
+  int reach;  // keys past the diagonal
+  MTA_HOST_DEVICE int row_tiles() const { return ceil_div(rows.size(), kTileRows); }
+  MTA_HOST_DEVICE int last_key_tiles() const { return key_tiles(rows.end - 1, tokens, reach); }
+};
+
+/// Partial results a row and 64-key tile: [maps, rows, key_tiles] from row `begin` on.
+struct RowStatistics {
+  float2* partials;  // null: not wanted
+  int begin, rows, key_tiles;
+  MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
+    return (static_cast<std::size_t>(map) * rows + row - begin) * key_tiles + tile;
+  }
+};
+struct RowDots {
+  float* partials;  // null: not wanted
+  int begin, rows, key_tiles;
+  MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
+    return (static_cast<std::size_t>(map) * rows + row - begin) * key_tiles + tile;
+  }
+};
+
+// --- products with q, k, v (products_hd*.cu) ---
+
+/// target[i, j] = factor x_i . y_j over the causal tiles; fp16 for scores, the element type for dA.
+struct ScoresArgs {
+  Extent extent;
+  TensorView x, y;
+  MapView target;
+  float factor;
+  RowStatistics statistics;  // of the target, when it is M
+  DropoutArgs dropout;       // on the target, when it is dA
+};
+/// target[i] = factor sum_j map[i, j] y_j.
+struct WeightedSumArgs {
+  Extent extent;
+  MapView map;
+  TensorView y, target;
+  float factor;
+};
+/// target[j] = factor sum_i map[i, j] x_i over all chunks; `sum` keeps it between them.
+struct TransposedSumArgs {
+  Extent extent;
+  MapView map;
+  TensorView x, target;
+  float* sum;  // fp32 [maps, T, d]; null with one chunk
+  float factor;
+};
+
+template <int kDim>
+struct Products {
+  static void scores(const ScoresArgs& args, ElementType type, cudaStream_t stream);
+  static void weight_gradient(const ScoresArgs& args, ElementType type, cudaStream_t stream);
+  static void weighted_sum(const WeightedSumArgs& args, ElementType type, cudaStream_t stream);
+  static void transposed_sum(const TransposedSumArgs& args, ElementType type, cudaStream_t stream);
+};
+
+// --- kq convolution (convolution_*.cu, convolution_backward_*.cu) ---
+
+enum class MapKind { Scores, SoftmaxWeights };  // what is convolved: S as it is, or exp(M - lse)
+
+struct ConvolutionArgs {
+  Extent extent;
+  MapView source, target;
+  const std::uint32_t* tables;  // [heads, c_q, table_words]
+  int query_span;
+  KeyWindow window;
+  const float* lse;   // [maps, T], with SoftmaxWeights
+  bool brain_target;  // the target is A of a bf16 problem
+  RowStatistics statistics;
+  DropoutArgs dropout;
+};
+struct ConvolutionBackwardArgs {
+  Extent extent;  // reach of the target, which is dS or dP
+  MapView d_output, source, target;
+  const std::uint32_t* tables;  // flipped, in the element type
+  int query_span;
+  KeyWindow window;  // transposed
+  const float* lse;
+  float* sums;  // [maps, slots, c_q * c_k]
+  int slots, strips;
+  RowDots dots;  // of source and target, with SoftmaxWeights
+};
+
+/// kBlocks: 8-column blocks of the key window that the kernel is built for.
+template <int kBlocks>
+struct ConvolutionKernels {
+  static void forward(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
+  static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
+                       cudaStream_t stream);
+};
+constexpr int kBuiltBlocks[] = {2, 3, 6};
+constexpr int built_blocks(int blocks) { return blocks <= 2 ? 2 : blocks <= 3 ? 3 : kMaxBlocks; }
+
+/// A head's Toeplitz band for one query offset: word n holds the taps n-14 and n-13, zero outside
+/// 0..c_k-1.
+MTA_HOST_DEVICE constexpr int table_words(int blocks) { return 8 * blocks + 16; }
+constexpr int kTableOrigin =
+    14;  // outputs 1..7 of a block and up to 7 columns of slack read before tap 0
+
+// --- head mixing (mixing_*.cu) ---
+
+struct MixingArgs {
+  Extent extent;
+  MixingPlan plan;
+  int strips;
+  const std::uint16_t* weights;     // [units, parts, 16, 16] forward orientation, fp16
+  const std::uint16_t* transposed;  // backward orientation, element type
+  const float* lse;                 // [maps, T]
+  const float* dots;                // [maps, rows] from extent.rows.begin on
+  int dot_rows;
+  MapView source;  // C, or R, or (source_is_softmax) M
+  bool source_is_softmax;
+  MapView target;    // M, or A
+  MapView gradient;  // dA, or dP
+  MapView d_target;  // dR, or dC
+  MapView mixed;     // M, for dM = P (dP - D)
+  RowStatistics statistics;
+  RowDots row_dots;
+  DropoutArgs dropout;
+  float* sums;  // [batch, units, parts, slots, 256]
+  int slots;
+};
+
+/// kParts: 16-head blocks that one output reads.
+template <int kParts>
+struct MixingKernels {
+  static void before(const MixingArgs& args, cudaStream_t stream);
+  static void after(const MixingArgs& args, ElementType type, cudaStream_t stream);
+  static void after_backward(const MixingArgs& args, ElementType type, cudaStream_t stream);
+  static void before_backward(const MixingArgs& args, ElementType type, cudaStream_t stream);
+};
+
+// --- rows (softmax_rows.cu) ---
+
+/// lse[map, row] from the partial maxima and sums of the row's tiles.
+void finish_softmax(const Extent& extent, const RowStatistics& statistics, float* lse,
+                    cudaStream_t stream);
+/// dots[map, row] = sum of the row's partial dots.
+void finish_dots(const Extent& extent, const RowDots& partials, float* dots, cudaStream_t stream);
+
+struct PointwiseArgs {
+  Extent extent;
+  MapView mixed, gradient, target;
+  const float *lse, *dots;
+  int dot_rows;
+  RowDots row_dots;
+  DropoutArgs dropout;
+};
+/// A = dropout(exp(M - lse)) where no stage stands after the softmax; with a gradient also its
+/// partial dots.
+void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t stream);
+/// dM = P (dP - D) where no mixing stands before the softmax.
+void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t stream);
+
+// --- weights (weights.cu) ---
+
+struct PreparedWeights {
+  std::uint32_t *table_before, *table_after, *flipped_before, *flipped_after;  // null: not wanted
+  std::uint16_t *mix_before, *mix_after, *unmix_before, *unmix_after;
+};
+void prepare_weights(const Problem& problem, const PreparedWeights& prepared, cudaStream_t stream);
+
+/// gradient[h, a, b] = sum over batch elements and slots, in order.
+void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
+                                 int slots, cudaStream_t stream);
+void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads, int slots,
+                            cudaStream_t stream);
+
+}  // namespace mta::kernels

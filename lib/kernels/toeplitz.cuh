@@ -1,0 +1,165 @@
+// A convolution along the keys as products with Toeplitz blocks: what both directions share.
+//
+// For one query offset a, eight outputs j0..j0+7 need the tile columns x = 0..8*kBlocks-1 of their
+// window. Their weights are a banded matrix B[x, n] = w[x - slack - n], the same for every block of
+// eight outputs:
+//
+//        n ->  0  1  2  ...           (slack 3, span 5)
+//   x = 3     w0
+//       4     w1 w0
+//       5     w2 w1 w0
+//       6     w3 w2 w1 ...
+// so that out[16 rows, 8] += tile[16 rows shifted by a, 8*kBlocks] B runs on the matrix unit.
+#pragma once
+
+#include "lib/kernels/map_view.cuh"
+
+namespace mta::kernels {
+
+constexpr int kConvolutionThreads = 128;  // four warps of 16 output rows
+
+/// Pads a row of `columns` numbers to an odd number of 16-byte pieces: eight rows then use all 32
+/// banks once.
+MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
+  return columns / kChunk % 2 == 0 ? columns + kChunk : columns;
+}
+
+template <int kBlocks>
+struct TileShape {
+  static constexpr int kColumns = loaded_columns(kBlocks);
+  static constexpr int kChunks = kColumns / kChunk;
+  static constexpr int kPitch = tile_pitch(kColumns);
+};
+
+/// Copies tiles of one map and one range of rows to shared memory while others are worked on. A
+/// thread keeps to one 16-byte column of the tile, so that it can finish what it copied without a
+/// barrier.
+template <int kChunks, int kPitch>
+class TileStream {
+ public:
+  __device__ TileStream(const MapView& view, int map, int first_row, int rows, int end_row,
+                        int tokens, int reach)
+      : lines_(map_lines(view, map)),
+        slots_(view, first_row),
+        pitch_(view.pitch),
+        first_row_(first_row),
+        rows_(rows),
+        end_row_(end_row),
+        tokens_(tokens),
+        reach_(reach) {}
+
+  /// Starts the copy of keys first_key.. of all rows; 16-byte pieces outside the map (and past
+  /// `reach`) become zeros.
+  __device__ void start(Number* tile, int first_key) const {
+    const int key = first_key + column() * kChunk;
+#pragma unroll 4
+    for (int r = first_line(); r < rows_; r += kLinesAPass) {
+      const bool valid = keys_left(r, key) > 0;
+      copy_async(tile + r * kPitch + column() * kChunk,
+                 lines_ + (valid ? static_cast<std::size_t>(slots_(r)) * pitch_ + key : 0), valid);
+    }
+  }
+
+  /// Does a tile have pieces that are partly outside?
+  __device__ bool crosses_edge(int first_key) const {
+    const int end = first_key + kChunks * kChunk;
+    return end > first_row_ + reach_ + 1 || end > tokens_;
+  }
+
+  /// After the copy: `transform(chunk, row)` of what this thread copied, zero outside the map.
+  template <class Transform>
+  __device__ void finish(Number* tile, int first_key, Transform&& transform) const {
+    const int key = first_key + column() * kChunk;
+#pragma unroll 2
+    for (int r = first_line(); r < rows_; r += kLinesAPass) {
+      const int left = keys_left(r, key);
+      if (left <= 0) continue;
+      uint4* piece = reinterpret_cast<uint4*>(tile + r * kPitch + column() * kChunk);
+      uint4 chunk = transform(*piece, first_row_ + r);
+      if (left < kChunk) chunk = keep_first(chunk, left);
+      *piece = chunk;
+    }
+  }
+
+ private:
+  static constexpr int kLinesAPass = kConvolutionThreads / kChunks;
+
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks; }
+  /// The last few threads have no column of their own.
+  __device__ int first_line() const {
+    const int line = static_cast<int>(threadIdx.x) / kChunks;
+    return line < kLinesAPass ? line : rows_;
+  }
+  __device__ int keys_left(int r, int key) const {
+    const int row = first_row_ + r;
+    if (row < 0 || row >= end_row_ || key < 0) return 0;
+    return min(tokens_, row + reach_ + 1) - key;
+  }
+
+  const Number* lines_;
+  RowSlots slots_;
+  int pitch_, first_row_, rows_, end_row_, tokens_, reach_;
+};
+
+/// Copies a head's pair tables [c_q, table_words] to shared memory.
+template <int kBlocks>
+__device__ void load_table(Word* target, const Word* tables, int head, int query_span) {
+  const int words = query_span * table_words(kBlocks);
+  const Word* source = tables + static_cast<std::size_t>(head) * words;
+  for (int n = static_cast<int>(threadIdx.x); n < words; n += static_cast<int>(blockDim.x))
+    target[n] = source[n];
+}
+
+/// The B fragments of one query offset: word b covers rows x = 8b + 2q, 8b + 2q + 1 of column n =
+/// g.
+template <int kBlocks>
+__device__ inline void load_band(Word (&band)[kBlocks], const Word* table, int slack) {
+  const Lane lane = lane_place();
+  const Word* words = table + kTableOrigin + 2 * lane.q - lane.g - slack;
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) band[b] = words[8 * b];
+}
+
+/// The offset of the last pair of blocks when their number is odd: its right half would lie past
+/// the row, so it reads the left one twice.
+template <int kCount>
+__device__ inline int last_pair_offset(int b) {
+  const bool right_half = static_cast<int>(threadIdx.x) % kWarp >= 16;
+  return b + 1 == kCount && right_half ? 8 * b - 8 : 8 * b;
+}
+
+/// Sixteen rows of a tile as 8-column blocks: [b][0] = row g, [b][1] = row g + 8, columns 8b + 2q
+/// and + 1.
+template <int kCount, int kPitch>
+__device__ inline void load_row_blocks(Word (&blocks)[kCount + kCount % 2][2],
+                                       const Number* corner) {
+#pragma unroll
+  for (int b = 0; b < kCount; b += 2) {
+    Word square[4];
+    load_blocks(square, corner + last_pair_offset<kCount>(b));
+    blocks[b][0] = square[0];
+    blocks[b][1] = square[1];
+    blocks[b + 1][0] = square[2];
+    blocks[b + 1][1] = square[3];
+  }
+}
+
+/// out += window of output block t times the band.
+template <class E, int kBlocks, int kCount>
+__device__ inline void multiply_band(float (&out)[4], const Word (&x)[kCount][2], int t,
+                                     const Word (&band)[kBlocks]) {
+#pragma unroll
+  for (int b = 0; b + 1 < kBlocks; b += 2) {
+    mma_k16<E>(out, x[t + b][0], x[t + b][1], x[t + b + 1][0], x[t + b + 1][1], band[b],
+               band[b + 1]);
+  }
+  if (kBlocks % 2 == 1)
+    mma_k8<E>(out, x[t + kBlocks - 1][0], x[t + kBlocks - 1][1], band[kBlocks - 1]);
+}
+
+/// The two numbers of a word, kept where the flag is set.
+__device__ inline Word keep_pair(Word word, bool low, bool high) {
+  return word & ((low ? 0xFFFFu : 0u) | (high ? 0xFFFF0000u : 0u));
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,89 @@
+// Stage: target_j = factor sum_i map[i, j] x_i. dV = A^T dO, and dK = scale dS^T Q.
+#pragma once
+
+#include "lib/kernels/weighted_sum.cuh"
+
+namespace mta::kernels {
+
+/// Adds to, or reads, the sums that chunks hand to each other: fp32 [maps, T, d].
+template <int kDim, class Visit>
+__device__ void visit_sums(float* sum, int map, int tokens, int first, Visit&& visit) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int token = first + lane.g + 8 * half;
+    if (token >= tokens) continue;
+    float* row = sum + (static_cast<std::size_t>(map) * tokens + token) * kDim;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      visit(*reinterpret_cast<float2*>(row + 8 * n + 2 * lane.q), n, 2 * half);
+    }
+  }
+}
+
+/// Grid: (key tiles, maps). A block owns 64 keys and walks the rows at or below them.
+template <class E, int kDim>
+__global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const TransposedSumArgs args) {
+  extern __shared__ __align__(16) Number shared[];
+  constexpr int kStageNumbers = kTileRows * kStagePitch + kTileRows * (kDim + 8);
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int first_key = static_cast<int>(blockIdx.x) * kTileKeys;
+  // The first row that reaches the tile; tiles of rows start at it, so that no row is read in vain.
+  const int begin = max(first_key - extent.reach, extent.rows.begin);
+  const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
+  if (tiles <= 0) return;
+  const auto load = [&](int tile) {
+    Number* stage = shared + tile % 2 * kStageNumbers;
+    const int row = begin + tile * kTileRows;
+    load_written_tile(stage, args.map, map, row, extent.rows.end, first_key, extent.tokens,
+                      extent.reach);
+    load_tokens<kDim>(stage + kTileRows * kStagePitch, args.x, map, extent.heads, row,
+                      extent.rows.end);
+  };
+  float sums[kDim / 8][4] = {};
+  load(0);
+  commit_copies();
+  for (int tile = 0; tile < tiles; ++tile) {
+    if (tile + 1 < tiles) load(tile + 1);
+    commit_copies();
+    wait_for_copies<1>();
+    __syncthreads();
+    const Number* stage = shared + tile % 2 * kStageNumbers;
+    Word a[4][4];  // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row
+                   // order
+    const Number* corner = stage + warp * 16 + square_offset_by_row(kStagePitch);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) load_blocks_transposed(a[k], corner + 16 * k * kStagePitch);
+    accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
+    __syncthreads();
+  }
+
+  const int keys = first_key + warp * 16;
+  const bool earlier_chunks = extent.rows.begin > 0 && first_key < extent.rows.begin + extent.reach;
+  if (earlier_chunks) {
+    visit_sums<kDim>(args.sum, map, extent.tokens, keys, [&](float2& kept, int n, int e) {
+      sums[n][e] += kept.x;
+      sums[n][e + 1] += kept.y;
+    });
+  }
+  if (extent.rows.end >= extent.tokens) {
+    store_tokens<E, kDim>(sums, args.target, map, extent.heads, keys, extent.tokens, args.factor);
+  } else {
+    visit_sums<kDim>(args.sum, map, extent.tokens, keys, [&](float2& kept, int n, int e) {
+      kept = {sums[n][e], sums[n][e + 1]};
+    });
+  }
+}
+
+template <class E, int kDim>
+void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
+  constexpr int kBytes = sum_shared_bytes<kDim>();
+  allow_shared_bytes(transposed_sum_kernel<E, kDim>, kBytes);
+  const Extent& extent = args.extent;
+  const dim3 grid(static_cast<unsigned>(extent.last_key_tiles()),
+                  static_cast<unsigned>(extent.maps));
+  transposed_sum_kernel<E, kDim><<<grid, kSumThreads, kBytes, stream>>>(args);
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,99 @@
+// Stage: target_i = factor sum_j map[i, j] y_j. The output O = A V, and dQ = scale dS K.
+#pragma once
+
+#include "lib/kernels/map_view.cuh"
+
+namespace mta::kernels {
+
+constexpr int kSumThreads = 128;  // four warps of 16 rows
+
+template <int kDim>
+constexpr int sum_shared_bytes() {
+  return static_cast<int>(sizeof(Number)) * 2 * (kTileRows * kStagePitch + kTileKeys * (kDim + 8));
+}
+
+/// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
+/// kDim].
+template <class E, int kDim>
+__device__ void accumulate_product(float (&sums)[kDim / 8][4], const Word (&a)[4][4],
+                                   const Number* b) {
+  const Number* corner = b + square_offset(kDim + 8);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int n = 0; n < kDim / 16; ++n) {
+      Word y[4];  // transposed: (k low, n low), (k high, n low), (k low, n high), (k high, n high)
+      load_blocks_transposed(y, corner + 16 * k * (kDim + 8) + 16 * n);
+      mma_k16<E>(sums[2 * n], a[k][0], a[k][1], a[k][2], a[k][3], y[0], y[1]);
+      mma_k16<E>(sums[2 * n + 1], a[k][0], a[k][1], a[k][2], a[k][3], y[2], y[3]);
+    }
+  }
+}
+
+/// Writes 16 tokens of sums from registers; token first + g and + 8.
+template <class E, int kDim>
+__device__ void store_tokens(const float (&sums)[kDim / 8][4], const TensorView& target, int map,
+                             int heads, int first, int end, float factor) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int token = first + lane.g + 8 * half;
+    if (token >= end) continue;
+    Number* row = const_cast<Number*>(tensor_row(target, map, heads, token));
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<Word*>(row + 8 * n + 2 * lane.q) =
+          pack<E>(factor * sums[n][2 * half], factor * sums[n][2 * half + 1]);
+    }
+  }
+}
+
+/// Grid: (row tiles, maps).
+template <class E, int kDim>
+__global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const WeightedSumArgs args) {
+  extern __shared__ __align__(16) Number shared[];
+  constexpr int kStageNumbers = kTileRows * kStagePitch + kTileKeys * (kDim + 8);
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  // Later rows have more keys: start with them.
+  const int first_row =
+      extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTileRows;
+  const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
+  const int tiles = key_tiles(last_row, extent.tokens, extent.reach);
+  const auto load = [&](int tile) {
+    Number* stage = shared + tile % 2 * kStageNumbers;
+    load_written_tile(stage, args.map, map, first_row, extent.rows.end, tile * kTileKeys,
+                      extent.tokens, extent.reach);
+    load_tokens<kDim>(stage + kTileRows * kStagePitch, args.y, map, extent.heads, tile * kTileKeys,
+                      extent.tokens);
+  };
+  float sums[kDim / 8][4] = {};
+  load(0);
+  commit_copies();
+  for (int tile = 0; tile < tiles; ++tile) {
+    if (tile + 1 < tiles) load(tile + 1);
+    commit_copies();
+    wait_for_copies<1>();
+    __syncthreads();
+    const Number* stage = shared + tile % 2 * kStageNumbers;
+    Word a[4][4];
+    const Number* corner = stage + warp * 16 * kStagePitch + square_offset(kStagePitch);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) load_blocks(a[k], corner + 16 * k);
+    accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
+    __syncthreads();
+  }
+  store_tokens<E, kDim>(sums, args.target, map, extent.heads, first_row + warp * 16,
+                        extent.rows.end, args.factor);
+}
+
+template <class E, int kDim>
+void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
+  constexpr int kBytes = sum_shared_bytes<kDim>();
+  allow_shared_bytes(weighted_sum_kernel<E, kDim>, kBytes);
+  const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
+                  static_cast<unsigned>(args.extent.maps));
+  weighted_sum_kernel<E, kDim><<<grid, kSumThreads, kBytes, stream>>>(args);
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,180 @@
+// Prepares kernels and mixing weights for the matrix unit, and finishes their gradients from
+// ordered partial sums.
+#include "lib/kernels/matrix_unit.cuh"
+#include "lib/kernels/stages.h"
+
+namespace mta::kernels {
+namespace {
+
+constexpr int kPrepareThreads = 256;
+
+struct TableArgs {
+  const float* kernel;  // [heads, c_q, c_k]
+  Word* table;
+  int heads, query_span, key_span, words;
+  bool flipped;
+};
+
+/// Pair tables: word n holds the taps n - kTableOrigin and the next.
+template <class E>
+__global__ void __launch_bounds__(kPrepareThreads) table_kernel(const TableArgs args) {
+  const int place = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (place >= args.heads * args.query_span * args.words) return;
+  const int word = place % args.words, a = place / args.words % args.query_span;
+  const int head = place / args.words / args.query_span;
+  const float* taps =
+      args.kernel + static_cast<std::size_t>(head) * args.query_span * args.key_span;
+  const auto tap = [&](int b) {
+    if (b < 0 || b >= args.key_span) return 0.0f;
+    if (args.flipped)
+      return taps[(args.query_span - 1 - a) * args.key_span + args.key_span - 1 - b];
+    return taps[a * args.key_span + b];
+  };
+  args.table[place] = pack<E>(tap(word - kTableOrigin), tap(word - kTableOrigin + 1));
+}
+
+struct BlockArgs {
+  const float* weight;  // [groups, c_h, c_h]
+  Number* blocks;       // [units, parts, 16 outputs, 16 inputs]
+  MixingPlan plan;
+  int heads;
+  bool transposed;  // outputs are the columns of `weight`
+};
+
+/// Index into [groups, c_h, c_h] of (row, column), or -1 where the heads are not of one group.
+__device__ int weight_index(const MixingPlan& plan, int heads, int row, int column) {
+  const int c = plan.group;
+  if (row >= heads || column >= heads || row / c != column / c) return -1;
+  return row * c + column % c;
+}
+
+/// Heads of the output and the input at (unit, part, o, i); past the unit's heads they are `heads`.
+__device__ void block_heads(const MixingPlan& plan, int heads, int unit, int part, int o, int i,
+                            int& output, int& input) {
+  const MixingUnit u = mixing_unit(plan, unit, heads);
+  output = o < u.out_count ? u.out_first + o : heads;
+  input = 16 * part + i < u.in_count ? u.in_first + 16 * part + i : heads;
+}
+
+template <class E>
+__global__ void __launch_bounds__(kPrepareThreads) block_kernel(const BlockArgs args) {
+  const int unit = static_cast<int>(blockIdx.x) / args.plan.parts,
+            part = static_cast<int>(blockIdx.x) % args.plan.parts;
+  const int o = static_cast<int>(threadIdx.x) / 16, i = static_cast<int>(threadIdx.x) % 16;
+  int output, input;
+  block_heads(args.plan, args.heads, unit, part, o, i, output, input);
+  const int index = args.transposed ? weight_index(args.plan, args.heads, input, output)
+                                    : weight_index(args.plan, args.heads, output, input);
+  const float value = index < 0 ? 0.0f : args.weight[index];
+  args.blocks[blockIdx.x * 256 + threadIdx.x] = static_cast<Number>(pack<E>(value, 0.0f) & 0xFFFFu);
+}
+
+template <class E>
+void prepare_table(const Convolution& conv, Word* table, int heads, bool flipped,
+                   cudaStream_t stream) {
+  if (table == nullptr) return;
+  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+  const int words = table_words(built_blocks(flipped ? transposed(window).blocks : window.blocks));
+  const TableArgs args = {conv.kernel,   table, heads,  conv.query_span,
+                          conv.key_span, words, flipped};
+  const int count = heads * conv.query_span * words;
+  table_kernel<E>
+      <<<static_cast<unsigned>(ceil_div(count, kPrepareThreads)), kPrepareThreads, 0, stream>>>(
+          args);
+}
+
+template <class E>
+void prepare_blocks(const Mixing& mix, Number* blocks, int heads, bool transposed,
+                    cudaStream_t stream) {
+  if (blocks == nullptr) return;
+  const MixingPlan plan = mixing_plan(mix, heads);
+  block_kernel<E><<<static_cast<unsigned>(plan.units * plan.parts), kPrepareThreads, 0, stream>>>(
+      {mix.weight, blocks, plan, heads, transposed});
+}
+
+template <class E>
+void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
+  prepare_table<E>(p.conv_before, prepared.flipped_before, p.heads, true, stream);
+  prepare_table<E>(p.conv_after, prepared.flipped_after, p.heads, true, stream);
+  prepare_blocks<E>(p.mix_before, prepared.unmix_before, p.heads, true, stream);
+  prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, false, stream);
+}
+
+constexpr int kReduceWidth = 8, kReduceSlices = 64;
+
+/// sums [outer, slots, width]: the sum over `batches` outer blocks, `stride` apart, and all slots
+/// of one column. The slices' order is fixed, so the result does not depend on the run. Lane:
+/// column; threadIdx.y: slice.
+__device__ float sum_slots(const float* sums, int first, int batches, int stride, int slots,
+                           int width, int column) {
+  __shared__ float slices[kReduceSlices][kReduceWidth];
+  float sum = 0;
+#pragma unroll 8
+  for (int n = static_cast<int>(threadIdx.y); n < batches * slots && column < width;
+       n += kReduceSlices) {
+    const int outer = first + n / slots * stride;
+    sum += sums[(static_cast<std::size_t>(outer) * slots + n % slots) * width + column];
+  }
+  slices[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  for (int slice = 1; slice < kReduceSlices && threadIdx.y == 0; ++slice)
+    sum += slices[slice][threadIdx.x];
+  return sum;  // of use in slice 0
+}
+
+__global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
+    convolution_gradient_kernel(const float* sums, float* gradient, int batches, int heads,
+                                int slots, int taps) {
+  const int column = static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x),
+            head = static_cast<int>(blockIdx.y);
+  const float sum = sum_slots(sums, head, batches, heads, slots, taps, column);
+  if (threadIdx.y == 0 && column < taps) gradient[head * taps + column] = sum;
+}
+
+__global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
+    mixing_gradient_kernel(const float* sums, float* gradient, int batches, MixingPlan plan,
+                           int heads, int slots) {
+  const int column =
+      static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x);  // 16 row + column of the square
+  const int unit = static_cast<int>(blockIdx.y) / plan.parts,
+            part = static_cast<int>(blockIdx.y) % plan.parts;
+  const float sum = sum_slots(sums, static_cast<int>(blockIdx.y), batches, plan.units * plan.parts,
+                              slots, 256, column);
+  int output, input;
+  block_heads(plan, heads, unit, part, column / 16, column % 16, output, input);
+  const int index = weight_index(plan, heads, output, input);
+  if (threadIdx.y == 0 && index >= 0) gradient[index] = sum;
+}
+
+}  // namespace
+
+void prepare_weights(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
+  prepare_table<Half>(p.conv_before, prepared.table_before, p.heads, false, stream);
+  prepare_table<Half>(p.conv_after, prepared.table_after, p.heads, false, stream);
+  prepare_blocks<Half>(p.mix_before, prepared.mix_before, p.heads, false, stream);
+  prepare_blocks<Half>(p.mix_after, prepared.mix_after, p.heads, true, stream);
+  if (p.type == ElementType::BFloat16) {
+    prepare_backward<Brain>(p, prepared, stream);
+  } else {
+    prepare_backward<Half>(p, prepared, stream);
+  }
+}
+
+void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
+                                 int slots, cudaStream_t stream) {
+  const int taps = conv.query_span * conv.key_span;
+  const dim3 grid(static_cast<unsigned>(ceil_div(taps, kReduceWidth)),
+                  static_cast<unsigned>(heads));
+  convolution_gradient_kernel<<<grid, dim3(kReduceWidth, kReduceSlices), 0, stream>>>(
+      sums, conv.gradient, batches, heads, slots, taps);
+}
+
+void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads, int slots,
+                            cudaStream_t stream) {
+  const MixingPlan plan = mixing_plan(mix, heads);
+  const dim3 grid(256 / kReduceWidth, static_cast<unsigned>(plan.units * plan.parts));
+  mixing_gradient_kernel<<<grid, dim3(kReduceWidth, kReduceSlices), 0, stream>>>(
+      sums, mix.gradient, batches, plan, heads, slots);
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,198 @@
+// Moves a kernel case to the device and its results back.
+#include "tests/cuda/device_run.h"
+
+#include "lib/kernels/attention.h"
+#include "lib/kernels/workspace.h"
+#include "tests/cuda/device_memory.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+namespace mta::check {
+namespace {
+
+using kernels::ElementType;
+using kernels::Problem;
+using kernels::ReferenceResult;
+using kernels::Tensor;
+using Bits = std::uint16_t;
+
+Bits to_bits(double value, ElementType type) {
+  Bits bits;
+  if (type == ElementType::Float16) {
+    const __half x = __float2half_rn(static_cast<float>(value));
+    std::memcpy(&bits, &x, sizeof(bits));
+  } else {
+    const __nv_bfloat16 x = __float2bfloat16_rn(static_cast<float>(value));
+    std::memcpy(&bits, &x, sizeof(bits));
+  }
+  return bits;
+}
+
+double from_bits(Bits bits, ElementType type) {
+  if (type == ElementType::Float16)
+    return static_cast<double>(__half2float(__half(__half_raw{bits})));
+  return static_cast<double>(__bfloat162float(__nv_bfloat16(__nv_bfloat16_raw{bits})));
+}
+
+/// A [B, H, T, d] tensor on the device in one of the layouts.
+class DeviceTensor {
+ public:
+  DeviceTensor(const Problem& p, TokenLayout layout) : p_(p), memory_(count()) {
+    set_strides(layout);
+  }
+  DeviceTensor(const Problem& p, TokenLayout layout, const std::vector<double>& values)
+      : p_(p), memory_(count()) {
+    set_strides(layout);
+    std::vector<Bits> bits(count());
+    visit([&](std::size_t n, std::size_t place) { bits[place] = to_bits(values[n], p_.type); });
+    must(cudaMemcpy(memory_.get(), bits.data(), bits.size() * sizeof(Bits), cudaMemcpyHostToDevice),
+         "copy to the device");
+  }
+  const Tensor& tensor() const { return tensor_; }
+  std::vector<double> read() const {
+    const std::vector<Bits> bits = memory_.read();
+    std::vector<double> values(count());
+    visit([&](std::size_t n, std::size_t place) { values[n] = from_bits(bits[place], p_.type); });
+    return values;
+  }
+
+ private:
+  std::size_t count() const {
+    return static_cast<std::size_t>(p_.batch) * static_cast<std::size_t>(p_.heads) *
+           static_cast<std::size_t>(p_.tokens) * static_cast<std::size_t>(p_.head_dim);
+  }
+  void set_strides(TokenLayout layout) {
+    const std::int64_t d = p_.head_dim, heads = p_.heads, tokens = p_.tokens;
+    if (layout == TokenLayout::HeadsFirst) {
+      tensor_ = {memory_.get(), heads * tokens * d, tokens * d, d};
+    } else {
+      tensor_ = {memory_.get(), heads * tokens * d, d, heads * d};
+    }
+  }
+  /// visit(index in [B, H, T, d], place in memory).
+  template <class Visit>
+  void visit(Visit&& visit_element) const {
+    std::size_t n = 0;
+    for (int b = 0; b < p_.batch; ++b)
+      for (int h = 0; h < p_.heads; ++h)
+        for (int t = 0; t < p_.tokens; ++t)
+          for (int c = 0; c < p_.head_dim; ++c) {
+            visit_element(
+                n++, static_cast<std::size_t>(b * tensor_.batch_stride + h * tensor_.head_stride +
+                                              t * tensor_.token_stride + c));
+          }
+  }
+
+  const Problem& p_;
+  DeviceMemory<Bits> memory_;
+  Tensor tensor_;
+};
+
+std::vector<double> widen(const std::vector<float>& values) {
+  return {values.begin(), values.end()};
+}
+
+/// A stage's weights on the device, with room for their gradient.
+struct DeviceWeights {
+  explicit DeviceWeights(const std::vector<float>& values)
+      : weights(values), gradient(values.size()) {}
+  DeviceMemory<float> weights, gradient;
+};
+
+std::unique_ptr<DeviceWeights> upload(const std::vector<float>& values) {
+  return values.empty() ? nullptr : std::make_unique<DeviceWeights>(values);
+}
+
+template <class Stage, class Pointer>
+void attach(Stage& stage, Pointer Stage::*weights, const std::unique_ptr<DeviceWeights>& device) {
+  if (device == nullptr) return;
+  stage.*weights = device->weights.get();
+  stage.gradient = device->gradient.get();
+}
+
+std::vector<double> gradient(const std::unique_ptr<DeviceWeights>& device) {
+  return device == nullptr ? std::vector<double>() : widen(device->gradient.read());
+}
+
+}  // namespace
+
+std::string no_device() {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  if (error != cudaSuccess || devices == 0)
+    return std::string("no CUDA device: ") + cudaGetErrorString(error);
+  cudaDeviceProp properties;
+  must(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  if (properties.major == 9) return "";
+  return std::string(properties.name) +
+         " is not of compute capability 9.0, which the kernels are built for";
+}
+
+Rounding rounding_of(ElementType type) {
+  return [type](double value) { return from_bits(to_bits(value, type), type); };
+}
+
+void round_inputs(KernelCase& c) {
+  const Rounding round = rounding_of(c.problem.type);
+  for (std::vector<double>* values : {&c.inputs.q, &c.inputs.k, &c.inputs.v, &c.inputs.d_o}) {
+    for (double& value : *values) value = round(value);
+  }
+}
+
+ReferenceResult run_on_device(const KernelCase& c, const DeviceOptions& options) {
+  Problem p = c.problem;
+  const auto conv_before = upload(c.conv_before), conv_after = upload(c.conv_after);
+  const auto mix_before = upload(c.mix_before), mix_after = upload(c.mix_after);
+  attach(p.conv_before, &kernels::Convolution::kernel, conv_before);
+  attach(p.conv_after, &kernels::Convolution::kernel, conv_after);
+  attach(p.mix_before, &kernels::Mixing::weight, mix_before);
+  attach(p.mix_after, &kernels::Mixing::weight, mix_after);
+  const DeviceMemory<std::uint32_t> step(options.dropout_step == nullptr
+                                             ? std::vector<std::uint32_t>(1)
+                                             : std::vector{*options.dropout_step});
+  if (options.dropout_step != nullptr) p.dropout.step = step.get();
+
+  const DeviceTensor q(p, options.layout, c.inputs.q), k(p, options.layout, c.inputs.k),
+      v(p, options.layout, c.inputs.v);
+  const DeviceTensor d_o(p, options.layout, c.inputs.d_o);
+  const DeviceTensor o(p, options.layout), d_q(p, options.layout), d_k(p, options.layout),
+      d_v(p, options.layout);
+  const DeviceMemory<float> lse(static_cast<std::size_t>(p.batch * p.heads * p.tokens));
+
+  const std::size_t forward_bytes = kernels::forward_workspace_bytes(p, options.forward_budget);
+  const DeviceMemory<char> forward_memory(forward_bytes);
+  const kernels::ForwardParams forward = {p,
+                                          q.tensor(),
+                                          k.tensor(),
+                                          v.tensor(),
+                                          o.tensor(),
+                                          lse.get(),
+                                          {forward_memory.get(), forward_bytes}};
+  EXPECT_EQ(kernels::forward(forward, nullptr), kernels::Status::Ok) << kernels::last_error();
+
+  const std::size_t backward_bytes = kernels::backward_workspace_bytes(p, options.backward_budget);
+  const DeviceMemory<char> backward_memory(backward_bytes);
+  const kernels::BackwardParams backward = {p,
+                                            q.tensor(),
+                                            k.tensor(),
+                                            v.tensor(),
+                                            lse.get(),
+                                            d_o.tensor(),
+                                            d_q.tensor(),
+                                            d_k.tensor(),
+                                            d_v.tensor(),
+                                            {backward_memory.get(), backward_bytes}};
+  EXPECT_EQ(kernels::backward(backward, nullptr), kernels::Status::Ok) << kernels::last_error();
+  must(cudaDeviceSynchronize(), "kernels");
+  return {o.read(),           widen(lse.read()),     d_q.read(),           d_k.read(),
+          d_v.read(),         gradient(conv_before), gradient(conv_after), gradient(mix_before),
+          gradient(mix_after)};
+}
+
+}  // namespace mta::check

@@ -1,0 +1,33 @@
+// Runs a kernel case on the device: rounds its inputs, copies, poisons outputs and workspace,
+// calls, copies back.
+#pragma once
+
+#include "tests/kernels/dense_reference.h"
+#include "tests/kernels/kernel_case.h"
+
+#include <string>
+
+namespace mta::check {
+
+/// Why there is no usable device; empty if there is one.
+std::string no_device();
+
+/// Rounding to the case's element type, as memory holds it.
+Rounding rounding_of(kernels::ElementType type);
+
+/// Rounds q, k, v and d_o to the case's type, so that reference and kernels read the same numbers.
+void round_inputs(KernelCase& kernel_case);
+
+enum class TokenLayout { HeadsFirst, TokensFirst };  // [B, H, T, d] or [B, T, H, d] in memory
+
+struct DeviceOptions {
+  TokenLayout layout = TokenLayout::HeadsFirst;
+  std::size_t forward_budget = 0, backward_budget = 0;  // of the workspaces; 0: the smallest chunks
+  const std::uint32_t* dropout_step = nullptr;          // on the host
+};
+
+/// Forward and backward; outputs and workspaces hold NaN before. Fails the running test on any
+/// status but Ok.
+kernels::ReferenceResult run_on_device(const KernelCase& kernel_case, const DeviceOptions& options);
+
+}  // namespace mta::check
