@@ -33,7 +33,6 @@ __device__ void convolve_rows_transposed(Block& out, const Number* tile, const W
   const Lane lane = lane_place();
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
-#pragma unroll 1
   for (int a = 0; a < query_span; ++a) {
     Word band[kBlocks], y[Shape::kChunks + Shape::kChunks % 2][2];
     load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
@@ -79,7 +78,7 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
 #pragma unroll
   for (int n = 0; n < kOffsetsABlock<kBlocks>; ++n) {
     const int a = first_offset + n;
-    if (a >= query_span) continue;
+    if (a >= query_span) break;
     Word y[Shape::kChunks + 2]
           [2];  // A fragments: [b][0] = rows 2q.., [b][1] = rows 2q+8.. of column 8b + g
 #pragma unroll
