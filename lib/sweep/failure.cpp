@@ -43,7 +43,7 @@ std::string failure_text(const ChildEnd& end, const std::string& output,
   if (end.signal != 0) {
     return fmt::format("killed by signal {} ({})", end.signal, ::strsignal(end.signal));
   }
-  if (const std::string errors = printed_errors(output); !errors.empty()) return errors;
+  if (std::string errors = printed_errors(output); !errors.empty()) return errors;
   if (!status.error.empty()) return status.error;
   const std::string line = last_line(output);
   const std::string how = end.code == 0 ? std::string("ended before it was done")

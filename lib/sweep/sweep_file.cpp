@@ -172,17 +172,47 @@ void read_exclusions(SweepFile& file, const Json& json, const std::string& at, P
   }
 }
 
-/// A field that is read by `read` and written by `write`, of a JSON type.
-Description::Field field_of(std::string key, const char* type, std::string doc,
-                            std::function<void(const Json&, const std::string&, Problems&)> read,
-                            std::function<Json()> write) {
-  return {.key = std::move(key),
-          .doc = std::move(doc),
-          .read = std::move(read),
-          .write = std::move(write),
+using ReadPart = void (*)(SweepFile&, const Json&, const std::string&, Problems&);
+using WritePart = Json (*)(const SweepFile&);
+
+/// A key of the file that is no plain value; `type` is for the schema.
+Description::Field field_of(SweepFile& file, const char* key, const char* type, const char* doc,
+                            ReadPart read, WritePart write) {
+  return {.key = key,
+          .doc = doc,
+          .read = [&file, read](const Json& json, const std::string& at,
+                                Problems& problems) { read(file, json, at, problems); },
+          .write = [&file, write] { return write(file); },
           .schema = [type]() -> Json {
             return {{"type", type}};
           }};
+}
+
+void read_experiments(SweepFile& file, const Json& json, const std::string& at,
+                      Problems& problems) {
+  if (!expect_type(json.is_array(), "a list of files", json, at, problems)) return;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const std::string below = fmt::format("{}/{}", at, i);
+    if (expect_type(json[i].is_string(), "the path of a file", json[i], below, problems)) {
+      file.experiments.push_back(json[i]);
+    }
+  }
+}
+
+void read_set(SweepFile& file, const Json& json, const std::string& at, Problems& problems) {
+  read_settings(file.set, json, at, problems);
+}
+
+Json write_grid(const SweepFile& file) {
+  Json json = Json::object();
+  for (const auto& [pointer, values] : file.grid) json[pointer] = values;
+  return json;
+}
+
+Json write_exclusions(const SweepFile& file) {
+  Json json = Json::array();
+  for (const Settings& exclusion : file.exclude) json.push_back(write_settings(exclusion));
+  return json;
 }
 
 /// A key may be set by one axis only.
@@ -212,55 +242,25 @@ void check_axes(const SweepFile& file, Problems& problems) {
 
 Description describe(SweepFile& file) {
   Description d;
-  d.field(field_of(
-      "experiments", "array", "experiment files, relative to this one",
-      [&file](const Json& json, const std::string& at, Problems& problems) {
-        if (!expect_type(json.is_array(), "a list of files", json, at, problems)) return;
-        for (std::size_t i = 0; i < json.size(); ++i) {
-          const std::string below = fmt::format("{}/{}", at, i);
-          if (expect_type(json[i].is_string(), "the path of a file", json[i], below, problems)) {
-            file.experiments.push_back(json[i]);
-          }
-        }
-      },
-      [&file]() -> Json { return file.experiments; }));
-  d.field(field_of(
-      "set", "object", "pointer -> value, laid over every experiment",
-      [&file](const Json& json, const std::string& at, Problems& problems) {
-        read_settings(file.set, json, at, problems);
-      },
-      [&file] { return write_settings(file.set); }));
-  d.field(field_of(
-      "list", "array",
-      "one axis of settings that go together: [{pointer: value, ..., \"name\": for run names}]",
-      [&file](const Json& json, const std::string& at, Problems& problems) {
-        read_list(file, json, at, problems);
-      },
-      [&file] { return write_list(file.list); }));
-  d.field(field_of(
-      "grid", "object", "an axis for each pointer -> [values]",
-      [&file](const Json& json, const std::string& at, Problems& problems) {
-        read_grid(file, json, at, problems);
-      },
-      [&file] {
-        Json json = Json::object();
-        for (const auto& [pointer, values] : file.grid) json[pointer] = values;
-        return json;
-      }));
+  d.field(field_of(file, "experiments", "array", "experiment files, relative to this one",
+                   read_experiments, [](const SweepFile& f) -> Json { return f.experiments; }));
+  d.field(field_of(file, "set", "object", "pointer -> value, laid over every experiment", read_set,
+                   [](const SweepFile& f) { return write_settings(f.set); }));
+  d.field(
+      field_of(file, "list", "array",
+               "one axis of settings that go together: [{pointer: value, ..., \"name\": for run "
+               "names}]",
+               read_list, [](const SweepFile& f) { return write_list(f.list); }));
+  d.field(field_of(file, "grid", "object", "an axis for each pointer -> [values]", read_grid,
+                   [](const SweepFile& f) { return write_grid(f); }));
   d.object("random", describe(file.random), "one axis of random draws");
   d.integers("seeds", file.seeds,
              "an axis that sets /seeds/weights, /seeds/data and /seeds/train together", {.min = 0});
-  d.field(field_of(
-      "exclude", "array",
-      "points to leave out: [{pointer: value, \"experiment\": name, \"point\": name in list}]",
-      [&file](const Json& json, const std::string& at, Problems& problems) {
-        read_exclusions(file, json, at, problems);
-      },
-      [&file] {
-        Json json = Json::array();
-        for (const Settings& exclusion : file.exclude) json.push_back(write_settings(exclusion));
-        return json;
-      }));
+  d.field(
+      field_of(file, "exclude", "array",
+               "points to leave out: [{pointer: value, \"experiment\": name, \"point\": name in "
+               "list}]",
+               read_exclusions, [](const SweepFile& f) { return write_exclusions(f); }));
   return d;
 }
 

@@ -75,9 +75,9 @@ TableCell values_cell(const TableColumn& column, const RowRuns& row) {
 
 /// The step at which an unsolved run ended: 0 when it never got to an evaluation.
 double last_step(const TableRun& run) {
-  static const Json::json_pointer kStep("/final/step");
-  if (!run.report.contains(kStep) || !run.report.at(kStep).is_number()) return 0;
-  return run.report.at(kStep).get<double>();
+  static const Json::json_pointer step_pointer("/final/step");
+  if (!run.report.contains(step_pointer) || !run.report.at(step_pointer).is_number()) return 0;
+  return run.report.at(step_pointer).get<double>();
 }
 
 TableCell steps_cell(const TableColumn& column, const RowRuns& row) {
@@ -148,12 +148,12 @@ TableCell empty_cell(Statistic statistic) {
 
 /// What was measured for each triple of seeds; the mean where a triple has several runs.
 std::map<std::string, double> by_seeds(const TableColumn& column, const RowRuns& row) {
-  static const Json::json_pointer kSeeds("/experiment/seeds");
+  static const Json::json_pointer seeds_pointer("/experiment/seeds");
   std::map<std::string, std::vector<double>> found;
   for (const TableRun* run : row) {
     const auto value = measured_value(column, *run);
-    if (value && run->report.contains(kSeeds)) {
-      found[run->report.at(kSeeds).dump()].push_back(*value);
+    if (value && run->report.contains(seeds_pointer)) {
+      found[run->report.at(seeds_pointer).dump()].push_back(*value);
     }
   }
   std::map<std::string, double> means;

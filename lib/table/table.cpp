@@ -70,8 +70,8 @@ std::vector<std::string> notes_of(const std::vector<Group>& groups) {
         notes.push_back(fmt::format("{}: {}{}{}", run->name, to_string(run->status),
                                     run->error.empty() ? "" : ": ", run->error));
       }
-      static const Json::json_pointer kSeeds("/experiment/seeds");
-      if (run->report.contains(kSeeds)) ++seeds[run->report.at(kSeeds).dump()];
+      static const Json::json_pointer seeds_pointer("/experiment/seeds");
+      if (run->report.contains(seeds_pointer)) ++seeds[run->report.at(seeds_pointer).dump()];
     }
     const std::string row = fmt::format("{}", fmt::join(group.labels, ", "));
     std::string differing;
@@ -95,9 +95,9 @@ std::vector<std::string> notes_of(const std::vector<Group>& groups) {
 }  // namespace
 
 const std::vector<std::string>& usual_columns() {
-  static const std::vector<std::string> kColumns = {"n",        "err_seq",     "median(err_seq)",
-                                                    "steps_to", "ms_per_step", "wall_s"};
-  return kColumns;
+  static const std::vector<std::string> columns = {"n",        "err_seq",     "median(err_seq)",
+                                                   "steps_to", "ms_per_step", "wall_s"};
+  return columns;
 }
 
 Table make_table(const std::vector<TableRun>& runs, const TableRequest& request) {

@@ -8,7 +8,6 @@
 namespace mta {
 namespace {
 
-using check::ended_once;
 using check::fake_request;
 using check::history;
 using check::refusal;
