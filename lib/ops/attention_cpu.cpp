@@ -7,7 +7,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -35,16 +34,9 @@ struct Tensors {
 };
 
 /// [B, H, rows, columns], stored as [B, rows, H, columns].
-at::Tensor rows_of_heads(at::Tensor (*make)(at::IntArrayRef, at::TensorOptions),
-                         const at::Tensor& like, Index rows, Index columns) {
-  return make({like.size(0), rows, like.size(1), columns}, like.options().requires_grad(false))
+at::Tensor rows_of_heads(const at::Tensor& like, Index rows, Index columns) {
+  return at::empty({like.size(0), rows, like.size(1), columns}, like.options().requires_grad(false))
       .transpose(1, 2);
-}
-at::Tensor make_empty(at::IntArrayRef sizes, at::TensorOptions options) {
-  return at::empty(sizes, options);
-}
-at::Tensor make_zeros(at::IntArrayRef sizes, at::TensorOptions options) {
-  return at::zeros(sizes, options);
 }
 
 template <class T>
@@ -145,9 +137,9 @@ Tensors run_backward(const Settings& s, const Tensors& t, const at::Tensor& soft
   call.forward = forward_call<T>(s, t);
   cpu::Forward<T>& forward = call.forward;
   forward.softmax_rows = static_cast<cpu::SoftmaxRow<T>*>(softmax_rows.mutable_data_ptr());
-  Tensors gradients = {rows_of_heads(make_empty, t.q, forward.rows, forward.head_dim),
-                       rows_of_heads(make_zeros, t.k, forward.keys, forward.head_dim),
-                       rows_of_heads(make_zeros, t.v, forward.keys, forward.value_dim),
+  Tensors gradients = {rows_of_heads(t.q, forward.rows, forward.head_dim),
+                       rows_of_heads(t.k, forward.keys, forward.head_dim),
+                       rows_of_heads(t.v, forward.keys, forward.value_dim),
                        partials(t.kq_before, forward.batch),
                        partials(t.kq_after, forward.batch),
                        partials(t.heads_before, forward.batch),
@@ -189,7 +181,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                        kq_after.value_or(at::Tensor()),
                        heads_before.value_or(at::Tensor()),
                        heads_after.value_or(at::Tensor())};
-    at::Tensor out = rows_of_heads(make_empty, q, q.size(2), v.size(3));
+    at::Tensor out = rows_of_heads(q, q.size(2), v.size(3));
     at::Tensor softmax_rows =
         at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().requires_grad(false));
     if (q.scalar_type() == at::kFloat) {

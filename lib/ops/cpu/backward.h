@@ -81,8 +81,7 @@ class BackwardPass {
     write_parameter_gradients(unit);
   }
 
-  // ---- a unit's beginning and end
-  // -------------------------------------------------------------------------------
+  // ---- a unit's beginning and end -------------------------------------------------------------
 
   void begin(Unit unit) {
     maps_.begin(unit);
@@ -100,6 +99,8 @@ class BackwardPass {
       sides_[h].k = side(forward_.k, forward_.keys, forward_.head_dim);
       sides_[h].q = side(forward_.q, forward_.rows, forward_.head_dim);
       sides_[h].d_out = side(call_.d_out, forward_.rows, forward_.value_dim);
+      clear_gradient(call_.d_k, unit.batch, head, forward_.head_dim);
+      clear_gradient(call_.d_v, unit.batch, head, forward_.value_dim);
       flip(forward_.kq_before, head, flipped_before_ + h * forward_.kq_before.taps());
       flip(forward_.kq_after, head, flipped_after_ + h * forward_.kq_after.taps());
     }
@@ -107,6 +108,14 @@ class BackwardPass {
     clear_sums(sums_kq_after_, forward_.kq_after.taps());
     clear_sums(sums_heads_before_, forward_.heads_before.heads);
     clear_sums(sums_heads_after_, forward_.heads_after.heads);
+  }
+
+  /// Keys that no row sees have no gradient, and the others are sums.
+  void clear_gradient(const View<T>& gradient, Index batch, Index head, Index columns) {
+    T* rows = gradient.at(batch, head);
+    for (Index j = 0; j < forward_.keys; ++j) {
+      std::memset(rows + j * gradient.row_step, 0, static_cast<std::size_t>(columns) * sizeof(T));
+    }
   }
 
   void flip(const Convolution<T>& convolution, Index head, T* to) {
@@ -131,8 +140,7 @@ class BackwardPass {
     write(sums_heads_after_, forward_.heads_after.heads, call_.d_heads_after);
   }
 
-  // ---- from the maps to dP
-  // --------------------------------------------------------------------------------------
+  // ---- from the maps to dP --------------------------------------------------------------------
 
   void recompute_maps(Unit unit, Index first, Index end) {
     maps_.compute_scores(first, end);
@@ -230,8 +238,7 @@ class BackwardPass {
     }
   }
 
-  // ---- from dP to dS
-  // --------------------------------------------------------------------------------------------
+  // ---- from dP to dS --------------------------------------------------------------------------
 
   void pass_softmax(Index first, Index end) {
     for (Index h = 0; h < forward_.unit_heads; ++h) {
@@ -323,8 +330,7 @@ class BackwardPass {
     }
   }
 
-  // ---- windows
-  // --------------------------------------------------------------------------------------------------
+  // ---- windows --------------------------------------------------------------------------------
 
   MapWindow<T>* add(Arena& arena) {
     windows_[count_] = MapWindow<T>::take(arena, forward_.unit_heads, g_);

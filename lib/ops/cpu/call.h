@@ -71,7 +71,7 @@ struct Forward {
 };
 
 /// Gradients of the parameters are one summand for each sample: [B, H, c_q, c_k] and [B, H / c, c,
-/// c]. d_k and d_v arrive filled with zeros.
+/// c].
 template <class T>
 struct Backward {
   Forward<T> forward;  ///< out is not read

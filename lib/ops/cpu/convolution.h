@@ -122,7 +122,7 @@ MTA_INLINE void correlate(const Geometry<T>& g, const MapWindow<T>& from, const 
   }
 }
 
-// ---- the gradient of a kernel ------------------------------------------------------------------
+// ---- the gradient of a kernel -----------------------------------------------------------------
 
 /// sums[a, b] += sum_j gradient[i + span - 1 - a, j] * map[i, j + b] over `rows` rows i of the map:
 /// each meets the gradient's rows i to i + span - 1. sums [span, key_span][lanes].

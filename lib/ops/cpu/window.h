@@ -4,9 +4,9 @@
 //          halo ... +block   the rows of this block
 //          ........ +flush   zeros below the last row, for the transposed convolutions
 //
-// Row r has values in columns [0, extent(r)) and zeros in the rest of its slot, margins included.
-// Extents grow with r and slots only ever move on to later rows, so what a row leaves behind never
-// shows.
+// Row r has values in columns [0, extent(r)) and zeros in the rest of its slot and in the margin
+// before it, which is also the margin after the row above. Extents grow with r and slots only ever
+// move on to later rows, so what a row leaves behind never shows.
 #pragma once
 
 #include "lib/ops/cpu/call.h"
@@ -49,7 +49,7 @@ struct Geometry {
         flush(flush_rows) {
     const Index reach = larger(call.kq_before.key_span, call.kq_after.key_span) - 1;
     margin = round_up(reach, kLanes<T>);
-    row_step = 2 * margin + round_up(keys, kLanes<T>);
+    row_step = margin + round_up(keys, kLanes<T>);
     if (row_step / kLanes<T> % 4 == 0)
       row_step += kLanes<T>;  // rows of 4 KiB would share cache sets
     // Half of a 1 MiB second-level cache for the windows; one block where the whole map is that
@@ -85,7 +85,7 @@ struct MapWindow {
   static MapWindow take(Arena& arena, Index heads, const Geometry<T>& g) {
     return take(arena, heads, g.slots(), g.row_step, g.margin);
   }
-  Index size() const { return heads * head_step; }
+  Index size() const { return heads * head_step + margin; }
   /// Column 0 of row r.
   T* row(Index head, Index r) const {
     return data + head * head_step + (r - base) * row_step + margin;
