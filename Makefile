@@ -29,6 +29,7 @@ demo: configure
 	@scripts/demo
 
 test: build
+	@scripts/setup --test
 	@ctest --preset $(PRESET) -j $(JOBS)
 
 check:

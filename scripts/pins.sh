@@ -27,6 +27,9 @@ cuda_pins=(
 # Tests read our files with these from Python.
 reader_pins=(numpy==2.4.6 safetensors==0.8.0)
 
+# plotly.js comes in the wheel of its Python package.
+plotly_pin=plotly==7.1.0
+
 # `make check`: another clang-format formats differently; for clang-tidy see .clang-tidy.
 clang_format_version=14
 clang_tidy_version=16

@@ -7,14 +7,18 @@ namespace mta::plot {
 namespace {
 
 // Millimetres, for the 9 point font of all pictures.
-constexpr double kLine = 4.4;
+constexpr double kLine = 3.9;
 constexpr double kCharacter = 1.75;
+constexpr double kDigits = 5;  // the shortest label with its tick
 constexpr double kNumber = 8;  // a tick label that the drawing program chooses
+
+/// Words beside the axis need much room, which the legend above them must not lose.
+bool has_words(const Figure& figure) { return tick_room(figure) > 2 * kNumber; }
 
 }  // namespace
 
 double tick_room(const Figure& figure) {
-  double room = 0;
+  double room = kDigits;
   for (const Panel& panel : figure.panels) {
     if (panel.y.ticks.empty()) room = std::max(room, kNumber);
     for (const auto& [unused, text] : panel.y.ticks) {
@@ -32,7 +36,7 @@ std::size_t legend_lines(const Figure& figure, const Panel& panel) {
     ++entries;
     longest = std::max(longest, series.name.size());
   }
-  const double width = figure.width_mm / double(figure.columns) - tick_room(figure);
+  const double width = has_words(figure) ? figure.width_mm : figure.width_mm - tick_room(figure);
   const auto columns = std::size_t(std::max(1.0, width / (kSample + kCharacter * double(longest))));
   return (entries + columns - 1) / columns;
 }
@@ -49,8 +53,13 @@ Margins margins_of(const Figure& figure) {
   m.top = (figure.title.empty() ? 2 : 8) + kLine * double(lines) + (lines > 0 ? 2 : 0) +
           (first.title.empty() ? 1 : 5);
   m.between_columns = first.grid ? 3 : 14;
-  m.between_rows = first.grid ? 7 : 16;
+  m.between_rows = first.grid ? 8 : 16;
   return m;
+}
+
+double legend_left(const Figure& figure, const Margins& margins) {
+  constexpr double kEdge = 2;  // millimetres
+  return (has_words(figure) ? kEdge : margins.left) / figure.width_mm;
 }
 
 Rectangle place_of(const Figure& figure, const Margins& m, std::size_t panel) {

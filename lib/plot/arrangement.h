@@ -23,6 +23,8 @@ std::size_t legend_lines(const Figure& figure, const Panel& panel);
 Margins margins_of(const Figure& figure);
 /// What the longest tick label of the vertical axes takes; millimetres.
 double tick_room(const Figure& figure);
+/// Where the legend begins, in shares of the page's width.
+double legend_left(const Figure& figure, const Margins& margins);
 Rectangle place_of(const Figure& figure, const Margins& margins, std::size_t panel);
 
 }  // namespace mta::plot

@@ -22,19 +22,19 @@ struct Axis {
   bool reversed = false;                              // grows downwards or leftwards
 };
 
-enum class Draw { Line, Points, LineAndPoints };
+enum class Draw { Line, Points };
+enum class Symbol { Circle, OpenCircle, Cross };
 
-/// Where the legend explains a series: under its own name, or not at all.
 struct Series {
   std::string name;  // in the legend; empty = not there
   Draw draw = Draw::Line;
   std::vector<double> x, y;       // kNoValue in y breaks the line
-  std::vector<double> low, high;  // error bars along `bars`; empty = none
-  enum class Bars { None, X, Y } bars = Bars::None;
-  std::size_t style = 0;  // index of the variant: decides colour, dash and symbol
-  double width = 1;       // of the line, in points
+  std::vector<double> low, high;  // ends of the error bars; empty = none
+  enum class Bars { None, X } bars = Bars::None;
+  std::size_t style = 0;  // index of the variant: decides colour and dash
+  double width = 1;       // of lines, in points
+  Symbol symbol = Symbol::Circle;
   double symbol_size = 0.6;
-  bool filled = true;   // symbols
   bool faint = false;   // one of many behind the one that matters
   bool dashed = false;  // besides the dash of the style
 };

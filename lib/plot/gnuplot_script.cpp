@@ -21,8 +21,10 @@ constexpr double kFontPoints = 9;
 /// Everything that differs between the three formats.
 struct Terminal {
   std::string command;
-  double point = 1;      // what gnuplot calls a line width of one point
-  double tick_lift = 0;  // of the labels below a panel, which SVG puts too low; characters
+  double point = 1;           // what gnuplot calls a line width of one point
+  double tick_lift = 0;       // of the labels below a panel, which SVG puts too low; characters
+  double small_font = 7.5;    // of numbers in cells
+  double key_spacing = 1.15;  // of the legend's lines, which SVG puts too far apart
 };
 
 Terminal terminal_of(const Figure& figure, Format format) {
@@ -33,7 +35,7 @@ Terminal terminal_of(const Figure& figure, Format format) {
                 "pdfcairo noenhanced size {:.4f}in,{:.4f}in font 'Helvetica,{:g}' fontscale 0.75 "
                 "background '#ffffff'",
                 width, height, kFontPoints),
-            2, 0};  // its unit is half a point
+            2};  // its unit is half a point
   }
   constexpr double kCssPixels = 96, kPrintPixels = 240;  // an inch
   const double dots = format == Format::Svg ? kCssPixels : kPrintPixels;
@@ -42,7 +44,7 @@ Terminal terminal_of(const Figure& figure, Format format) {
     return {fmt::format("svg noenhanced size {:.0f},{:.0f} font 'Helvetica,{:g}' "
                         "background '#ffffff'",
                         width * dots, height * dots, kFontPoints * point),
-            point, 0.4};
+            point, 0.4, 10, 0.8};
   }
   return {
       fmt::format("pngcairo noenhanced size {:.0f},{:.0f} font 'Helvetica,{:g}' fontscale {:g} "
@@ -64,10 +66,22 @@ std::string number(double value) {
   return std::isnan(value) ? "NaN" : fmt::format("{:.10g}", value);
 }
 
+/// Whether grids are drawn as one rectangle a cell, which stays sharp in every viewer: a bitmap is
+/// smaller when there are many.
+bool draws_cells(const Figure& figure) {
+  constexpr std::size_t kMostRectangles = 20000;
+  std::size_t cells = 0;
+  for (const Panel& panel : figure.panels) {
+    if (panel.grid) cells += panel.grid->rows * panel.grid->columns;
+  }
+  return cells <= kMostRectangles;
+}
+
 /// The parts of one `plot` command.
 class PlotCommand {
  public:
-  PlotCommand(const Figure& figure, double point) : figure_(figure), point_(point) {}
+  PlotCommand(const Figure& figure, const Terminal& terminal)
+      : figure_(figure), terminal_(terminal) {}
 
   std::string text(const Panel& panel, std::size_t index) {
     if (panel.grid) {
@@ -92,14 +106,14 @@ class PlotCommand {
   }
 
   std::string grid_part(std::size_t index) const {
-    // Cells as rectangles stay sharp in every viewer; beyond this many a bitmap is smaller.
-    constexpr std::size_t kMostRectangles = 20000;
-    std::size_t cells = 0;
-    for (const Panel& panel : figure_.panels) {
-      if (panel.grid) cells += panel.grid->rows * panel.grid->columns;
+    if (!draws_cells(figure_)) {
+      return fmt::format("$grid_{} matrix using 1:2:3 with image notitle", index);
     }
-    return fmt::format("$grid_{} matrix using 1:2:3 with image{} notitle", index,
-                       cells <= kMostRectangles ? " pixels" : "");
+    // A little more than a cell, so that no seam shows between neighbours.
+    return fmt::format(
+        "$grid_{} using 1:2:($1-0.505):($1+0.505):($2-0.505):($2+0.505):3 "
+        "with boxxyerror fillcolor palette fillstyle solid noborder notitle",
+        index);
   }
 
   /// The values of the cells whose colour is dark, or of the others: as intervals of the value.
@@ -115,30 +129,20 @@ class PlotCommand {
       is_in += fmt::format("($3>={:.8g}&&$3<{:.8g})||", begin, end);
     }
     return fmt::format(
-        "$grid_{} matrix using 1:2:(({}0)?sprintf('%.{}f',$3):'') with labels font ',7.5' "
+        "$grid_{} using 1:2:(({}0)?sprintf('%.{}f',$3):'') with labels font ',{:g}' "
         "textcolor '{}' notitle",
-        index, is_in, decimals, dark ? "#ffffff" : "#000000");
+        index, is_in, decimals, terminal_.small_font, dark ? "#ffffff" : "#000000");
   }
 
   std::string series_part(const Series& series, const std::string& data) const {
-    // Dashes and symbols tell variants apart without colour.
-    static constexpr const char* kDashes[] = {
-        "solid", "(8,3)", "(3,3)", "(10,3,3,3)", "(1.5,2)", "(14,4)", "(6,2,1.5,2,1.5,2)"};
-    static constexpr int kFilled[] = {7, 5, 9, 13, 11, 15, 3};
-    static constexpr int kOpen[] = {6, 4, 8, 12, 10, 14, 3};
-    static constexpr const char* kWith[] = {"lines", "points", "linespoints"};
-    const std::size_t style = series.style % std::size(kDashes);
-    std::string part = fmt::format("{} using 1:2 with {} linecolor '{}' linewidth {:g}", data,
-                                   kWith[int(series.draw)], line_colour(series.style, series.faint),
-                                   series.width * point_);
-    if (series.draw != Draw::Points) {
-      const char* dash = series.dashed ? "(2,3)" : series.faint ? "solid" : kDashes[style];
-      part += fmt::format(" dashtype {}", dash);
-    }
-    if (series.draw != Draw::Line) {
-      part += fmt::format(" pointtype {} pointsize {:g}",
-                          series.filled ? kFilled[style] : kOpen[style], series.symbol_size);
-    }
+    std::string part =
+        fmt::format("{} using 1:2 with {} linecolor '{}' linewidth {:g}", data,
+                    series.draw == Draw::Line ? "lines" : "points",
+                    line_colour(series.style, series.faint), series.width * terminal_.point);
+    part += series.draw == Draw::Line
+                ? fmt::format(" dashtype {}", dash_of(series))
+                : fmt::format(" pointtype {} pointsize {:g}", kSymbols[int(series.symbol)],
+                              series.symbol_size);
     part += series.name.empty() ? " notitle" : " title ";
     if (!series.name.empty()) part += quoted(series.name);
     return part;
@@ -146,14 +150,22 @@ class PlotCommand {
 
   std::string bars_part(const Series& series, const std::string& data) const {
     return fmt::format(
-        "{} using 1:2:3:4 with {}errorbars pointtype 0 linecolor '{}' "
-        "linewidth {:g} notitle",
-        data, series.bars == Series::Bars::X ? 'x' : 'y', line_colour(series.style, series.faint),
-        series.width * point_);
+        "{} using 1:2:3:4 with xerrorbars pointtype 0 linecolor '{}' linewidth {:g} notitle", data,
+        line_colour(series.style, series.faint), series.width * terminal_.point);
   }
 
+  /// Dashes tell variants apart without colour; a seed's own line is solid, one left out dotted.
+  static const char* dash_of(const Series& series) {
+    static constexpr const char* kDashes[] = {
+        "solid", "(8,3)", "(3,3)", "(10,3,3,3)", "(1.5,2)", "(14,4)", "(6,2,1.5,2,1.5,2)"};
+    if (series.dashed) return "(2,3)";
+    return series.faint ? "solid" : kDashes[series.style % std::size(kDashes)];
+  }
+
+  static constexpr int kSymbols[] = {7, 6, 2};  // gnuplot's numbers, in the order of Symbol
+
   const Figure& figure_;
-  const double point_;
+  const Terminal& terminal_;
   std::string text_;
 };
 
@@ -205,12 +217,18 @@ class Script {
 
   void grid_data(const Grid& grid, std::size_t index) {
     line("$grid_{} << END_OF_DATA", index);
+    const bool cells = draws_cells(figure_);
     for (std::size_t r = 0; r < grid.rows; ++r) {
       for (std::size_t c = 0; c < grid.columns; ++c) {
-        text_ += number(grid.values[r * grid.columns + c]);
-        text_ += ' ';
+        const double value = grid.values[r * grid.columns + c];
+        if (!cells) {
+          text_ += number(value);
+          text_ += ' ';
+        } else if (!std::isnan(value)) {
+          line("{} {} {:.6g}", c, r, value);
+        }
       }
-      text_ += '\n';
+      if (!cells) text_ += '\n';
     }
     line("END_OF_DATA");
   }
@@ -262,8 +280,10 @@ class Script {
     const auto end = [](const std::optional<double>& value) {
       return value ? fmt::format("{:.10g}", *value) : std::string("*");
     };
-    line("set {}range [{}:{}]{}", name, end(axis.min), end(axis.max),
-         axis.reversed ? " reverse" : "");
+    // gnuplot's `reverse` does nothing where the ends are given.
+    const bool swapped = axis.reversed && axis.min && axis.max;
+    line("set {}range [{}:{}]{}", name, end(swapped ? axis.max : axis.min),
+         end(swapped ? axis.min : axis.max), axis.reversed && !swapped ? " reverse" : "");
     line("{} logscale {}", axis.scale == AxisScale::Logarithmic ? "set" : "unset", name);
     if (axis.ticks.empty()) {
       line("set {}tics autofreq format '{}'", name, labelled ? "%g" : "");
@@ -306,10 +326,14 @@ class Script {
           "fillstyle solid noborder");
     }
     if (const std::size_t lines = legend_lines(figure_, panel)) {
-      line("set key at screen {:.5f},{:.5f} left top Left reverse maxrows {} samplen 3 width 1",
-           place.left, 1 - (figure_.title.empty() ? 1.5 : 7.5) / figure_.height_mm, lines);
+      line(
+          "set key at screen {:.5f},{:.5f} left top Left reverse maxrows {} samplen 3 width 1 "
+          "spacing {:g}",
+          legend_left(figure_, margins_),
+          1 - (figure_.title.empty() ? 1.5 : 7.5) / figure_.height_mm, lines,
+          terminal_.key_spacing);
     }
-    line("{}", PlotCommand(figure_, terminal_.point).text(panel, index));
+    line("{}", PlotCommand(figure_, terminal_).text(panel, index));
     line("unset label");
     line("unset colorbox");  // one for the whole page
   }

@@ -3,7 +3,6 @@
 
 #include "lib/core/document.h"
 #include "lib/core/files.h"
-#include "lib/table/keys.h"
 
 #include <fmt/core.h>
 
@@ -91,8 +90,14 @@ std::string Group::legend() const {
   return text + ")";
 }
 
-std::vector<Group> group_runs(std::vector<TableRun> runs, const std::vector<std::string>& by) {
+std::vector<Group> group_runs(std::vector<TableRun> runs, const std::vector<std::string>& by,
+                              const TableKey* shown_otherwise) {
   std::vector<TableKey> keys = by.empty() ? distinguishing_keys(runs) : std::vector<TableKey>{};
+  if (shown_otherwise != nullptr) {
+    std::erase_if(keys, [&](const TableKey& key) {
+      return key.pointers.back() == shown_otherwise->pointers.back();
+    });
+  }
   for (const std::string& text : by) keys.push_back(table_key(text, runs, "--by"));
 
   std::vector<Group> groups;

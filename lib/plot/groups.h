@@ -1,6 +1,7 @@
 // Sorts runs into variants: runs that differ only in their seeds belong together.
 #pragma once
 
+#include "lib/table/keys.h"
 #include "lib/table/runs.h"
 
 #include <filesystem>
@@ -27,6 +28,8 @@ struct Group {
 /// One group for each combination of values of the keys `by` (see table_key()), or of the fewest
 /// keys that tell configurations apart when `by` is empty; in the order in which their first runs
 /// stand. The label is made of the values that differ between groups.
-std::vector<Group> group_runs(std::vector<TableRun> runs, const std::vector<std::string>& by);
+/// `shown_otherwise` is a key that the picture shows on an axis: without `by`, it makes no groups.
+std::vector<Group> group_runs(std::vector<TableRun> runs, const std::vector<std::string>& by,
+                              const TableKey* shown_otherwise = nullptr);
 
 }  // namespace mta::plot

@@ -6,5 +6,10 @@
 namespace mta::plot {
 
 Plot plot_curves(const PlotOptions& options);
+Plot plot_steps(const PlotOptions& options);
+Plot plot_bars(const PlotOptions& options);
+Plot plot_heatmap(const PlotOptions& options);
+Plot plot_kernels(const PlotOptions& options);
+Plot plot_mixing(const PlotOptions& options);
 
 }  // namespace mta::plot

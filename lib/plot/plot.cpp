@@ -6,13 +6,14 @@
 #include "lib/core/files.h"
 #include "lib/plot/gnuplot.h"
 #include "lib/plot/kinds.h"
+#include "lib/plot/plotly.h"
 
 #include <algorithm>
 
 namespace mta::plot {
 namespace {
 
-const std::vector<std::string> kEndings = {".svg", ".png", ".pdf"};
+const std::vector<std::string> kEndings = {".svg", ".png", ".pdf", ".html"};
 
 void check_ending(const std::filesystem::path& out) {
   const std::string ending = out.extension().string();
@@ -35,6 +36,11 @@ void check_size(const PlotOptions& options) {
 const std::vector<PlotKind>& plot_kinds() {
   static const std::vector<PlotKind> kinds = {
       {"curves", "learning curves: every run thin, the median of a variant thick", plot_curves},
+      {"steps", "steps until a task is solved, unsolved runs shown as such", plot_steps},
+      {"bars", "the final figure of each variant: mean, 95 % interval, runs", plot_bars},
+      {"heatmap", "accuracy by slice (depth) and configuration key (length)", plot_heatmap},
+      {"kernels", "a run's learned kq kernels, by layer and head", plot_kernels},
+      {"mixing", "a run's learned head mixing matrices, by layer", plot_mixing},
   };
   return kinds;
 }
@@ -57,6 +63,7 @@ Plot make_plot(const PlotOptions& options) {
 
 void write_plot(const Figure& figure, const std::filesystem::path& out) {
   const std::string ending = out.extension().string();
+  if (ending == ".html") return write_file_atomically(out, plotly_page(figure));
   const Format format = ending == ".svg"   ? Format::Svg
                         : ending == ".png" ? Format::Png
                                            : Format::Pdf;
