@@ -140,6 +140,15 @@ std::vector<AttentionCase> small_cases() {
 std::vector<AttentionCase> large_cases() {
   using ops::Causality;
   return {
+      // More kernel rows than are summed at once.
+      {.heads = 1,
+       .rows = 70,
+       .keys = 70,
+       .query_span = 8,
+       .key_span = 3,
+       .pad_left = 1,
+       .query_span_after = 7,
+       .key_span_after = 2},
       {.heads = 1, .rows = 257, .keys = 257, .head_dim = 16, .value_dim = 16},
       {.heads = 4,
        .rows = 30,
