@@ -15,7 +15,8 @@
   T(associative_recall,                                                               \
     "multi-query associative recall (MQAR): the value of each key that returns")      \
   T(selective_copying, "copy the letters that stand among noise")                     \
-  T(induction, "go on as after the earlier place that reads like the end")
+  T(induction, "go on as after the earlier place that reads like the end")            \
+  T(needle, "needles in a haystack: find the numbers that are asked for; RULER's presets too")
 
 namespace mta {
 

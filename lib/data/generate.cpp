@@ -3,6 +3,7 @@
 
 #include "lib/data/distinct.h"
 #include "lib/data/jsonl.h"
+#include "lib/data/ruler_format.h"
 
 #include <ostream>
 #include <stdexcept>
@@ -12,7 +13,9 @@ namespace mta {
 void generate(const Task& task, const GenerateRequest& request, std::ostream& stream) {
   DistinctSamples samples(task, request.split, request.seed);
   for (std::int64_t i = 0; i < request.count; ++i) {
-    stream << to_jsonl(samples.next());
+    const Sample sample = samples.next();
+    stream << (request.format == SampleFormat::Mta ? to_jsonl(sample)
+                                                   : ruler_record(sample).dump() + '\n');
     if (!stream) throw std::runtime_error("samples cannot be written: is the disk full?");
   }
 }

@@ -8,10 +8,14 @@
 
 namespace mta {
 
+/// Mta: "src", "tgt" and the facts. Ruler: what RULER's evaluation reads, for the needle task only.
+enum class SampleFormat { Mta, Ruler };
+
 struct GenerateRequest {
   Split split = Split::Train;
   std::int64_t count = 1;
   std::uint64_t seed = 1;
+  SampleFormat format = SampleFormat::Mta;
 };
 
 /// `count` samples with different contexts as JSONL, in order of index: the same request gives the

@@ -60,6 +60,36 @@ TEST(Generate, SameRequestSameBytes) {
   EXPECT_TRUE(bytes.starts_with(generated(*task, {.split = Split::Test, .count = 10, .seed = 42})));
 }
 
+TEST(Generate, RulersFormatHasTheFieldsThatItsEvaluationReads) {
+  for (const auto& [preset, prefix] :
+       {std::pair{"multi_needle", "The special magic number for "},
+        std::pair{"niah_multivalue", "The special magic numbers for "},
+        std::pair{"niah_single_3", "The special magic uuid for "}}) {
+    const auto task = task_of("needle", {std::string("preset=") + preset, "length=400"});
+    const std::string jsonl =
+        generated(*task, {.split = Split::Test, .count = 20, .format = SampleFormat::Ruler});
+    std::istringstream stream(jsonl);
+    std::uint64_t index = 0;
+    for (std::string line; std::getline(stream, line); ++index) {
+      const Json record = Json::parse(line);
+      const Sample sample = task->sample(1, Split::Test, index);
+      EXPECT_EQ(record["index"], index);
+      EXPECT_EQ(record["input"], sample.src);
+      EXPECT_EQ(record["outputs"], sample.facts["answers"]);
+      EXPECT_EQ(record["length"], sample.facts["length"]);
+      const auto start = record["answer_prefix"].get<std::string>();
+      EXPECT_TRUE(start.starts_with(prefix)) << start;
+      EXPECT_TRUE(start.ends_with(start.find("numbers") == std::string::npos ? " is" : " are"));
+      const std::string asked = sample.src.substr(sample.src.rfind(" for "));
+      EXPECT_NE(start.find(asked.substr(0, asked.size() - 1)), std::string::npos) << start;
+      EXPECT_EQ(record.size(), 5u);
+    }
+    EXPECT_EQ(index, 20u);
+  }
+  EXPECT_THROW(generated(*task_of("block_finding", {}), {.format = SampleFormat::Ruler}),
+               UserError);
+}
+
 TEST(Generate, AStreamThatFailsIsAnError) {
   std::ostringstream stream;
   stream.setstate(std::ios::badbit);

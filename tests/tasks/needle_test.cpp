@@ -1,0 +1,265 @@
+// Needles: every property of the records, with a solver that reads the text only.
+#include "lib/core/files.h"
+#include "tasks/split.h"
+#include "tests/support/scratch_folder.h"
+#include "tests/support/task_of.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <regex>
+#include <set>
+
+namespace mta {
+namespace {
+
+using check::refusal;
+using check::task_of;
+using Settings = std::vector<std::string>;
+
+/// Key -> values, in the order of the text, read from the sentences; for both forms of needle.
+std::map<std::string, std::vector<std::string>> read_needles(const std::string& text) {
+  static const std::regex paper("The special magic (\\S+) number is: (\\d+)\\.");
+  static const std::regex ruler(
+      "One of the special magic (?:number|uuid)s for (\\S+) is: (\\S+)\\.");
+  std::map<std::string, std::vector<std::string>> found;
+  for (const std::regex& form : {paper, ruler}) {
+    for (std::sregex_iterator it(text.begin(), text.end(), form), end; it != end; ++it) {
+      found[(*it)[1]].push_back((*it)[2]);
+    }
+  }
+  return found;
+}
+
+/// The answer that the text gives to its own question.
+std::string solve(const std::string& src) {
+  const std::size_t line = src.find('\n');
+  const std::string question = src.substr(line + 1);
+  auto needles = read_needles(src.substr(0, line));
+  std::string names = question.substr(question.find(" for ") + 5);
+  names = names.substr(0, names.find(" mentioned"));
+  names = names.substr(0, names.find('?'));
+  static const std::regex separator(", and | and |, ");
+  std::string answer;
+  for (std::sregex_token_iterator it(names.begin(), names.end(), separator, -1), end; it != end;
+       ++it) {
+    for (const std::string& value : needles[*it]) answer += (answer.empty() ? "" : ", ") + value;
+  }
+  return answer;
+}
+
+std::size_t occurrences(const std::string& text, const std::string& word) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+/// Characters of haystack, needles and the spaces around them taken out, before each needle.
+void expect_depths(const Sample& sample) {
+  const std::string text = sample.src.substr(0, sample.src.find('\n'));
+  double hay = static_cast<double>(text.size()), before_all = 0;
+  for (const Json& needle : sample.facts["needles"]) {
+    hay -= needle["end"].get<double>() - needle["start"].get<double>() + 1;
+  }
+  for (const Json& needle : sample.facts["needles"]) {
+    const auto start = needle["start"].get<double>(), end = needle["end"].get<double>();
+    EXPECT_NEAR(needle["depth"].get<double>(), (start - before_all) / hay, 2 / hay);
+    before_all += end - start + 1;
+  }
+}
+
+void expect_properties(const Task& task, const Sample& sample, bool one_key) {
+  SCOPED_TRACE(sample.src);
+  EXPECT_EQ(solve(sample.src), sample.tgt);
+  std::set<std::string> keys, values;
+  std::size_t last_end = 0, asked = 0;
+  for (const Json& needle : sample.facts["needles"]) {
+    const auto key = needle["key"].get<std::string>(), value = needle["value"].get<std::string>();
+    const auto start = needle["start"].get<std::size_t>(), end = needle["end"].get<std::size_t>();
+    const std::string sentence = sample.src.substr(start, end - start);
+    EXPECT_TRUE(sentence.ends_with(" is: " + value + ".")) << sentence;
+    EXPECT_NE(sentence.find(key), std::string::npos) << sentence;
+    EXPECT_TRUE(start == 0 || sample.src[start - 1] == ' ');
+    EXPECT_GE(start, last_end) << "needles stand in the order of the text";
+    last_end = end;
+    EXPECT_TRUE(keys.insert(key).second || one_key) << key;
+    EXPECT_TRUE(values.insert(value).second) << value;
+    EXPECT_EQ(occurrences(sample.src, value), 1u) << value;
+    const std::size_t mentions = one_key ? 5 : needle["asked"].get<bool>() ? 2 : 1;
+    EXPECT_EQ(occurrences(sample.src, key), mentions) << key;
+    asked += needle["asked"].get<bool>() ? 1u : 0u;
+  }
+  expect_depths(sample);
+  std::string joined;
+  for (const Json& answer : sample.facts["answers"]) {
+    joined += (joined.empty() ? "" : ", ") + answer.get<std::string>();
+  }
+  EXPECT_EQ(joined, sample.tgt);
+  EXPECT_EQ(sample.facts["answers"].size(), asked);
+  const Encoded encoded = task.encode(sample);
+  EXPECT_EQ(sample.facts["length"], encoded.tokens.size());
+  EXPECT_EQ(task.decode(task.encode_prompt(sample.src)), "<bos>" + sample.src);
+  EXPECT_LE(static_cast<std::int64_t>(encoded.tokens.size()), task.max_tokens());
+}
+
+const std::vector<std::string> kPresets = {"multi_needle",    "niah_single_1",   "niah_single_2",
+                                           "niah_single_3",   "niah_multikey_1", "niah_multikey_2",
+                                           "niah_multikey_3", "niah_multivalue", "niah_multiquery"};
+
+TEST(Needle, EveryPresetAtThreeLengthsAndTokenizers) {
+  for (const std::string& preset : kPresets) {
+    for (const auto& [length, tokenizer] :
+         {std::pair{"260", "words"}, std::pair{"512", "words"}, std::pair{"1500", "characters"},
+          std::pair{"1200", "bytes"}}) {
+      SCOPED_TRACE(preset + " " + length + " " + tokenizer);
+      const auto task = task_of("needle", {"preset=" + preset, std::string("length=") + length,
+                                           std::string("tokenizer=") + tokenizer});
+      std::set<std::string> contexts[2];
+      for (std::uint64_t i = 0; i < 500; ++i) {
+        const Split split = i % 8 == 0 ? Split::Test : Split::Train;
+        const Sample sample = task->sample(1, split, i);
+        expect_properties(*task, sample, preset == "niah_multivalue");
+        EXPECT_EQ(sample.facts["preset"], preset);
+        EXPECT_EQ(sample.facts["index"], i);
+        EXPECT_EQ(split_of(sample.context), split);
+        EXPECT_TRUE(contexts[split == Split::Test].insert(sample.src).second);
+        if (HasFailure()) return;
+      }
+      for (const std::string& src : contexts[1]) EXPECT_FALSE(contexts[0].contains(src));
+    }
+  }
+}
+
+TEST(Needle, ManyNeedlesManyAsked) {
+  for (const Settings& settings :
+       {Settings{"needles=6", "asked=6", "length=256"},
+        Settings{"needles=6", "asked=2", "length=400"},
+        Settings{"needles=2", "haystack=noise", "length=100"},
+        Settings{"needles=3", "haystack=needles", "length=300"},
+        Settings{"needles=40", "asked=3", "length=2000", "depths=grid"}}) {
+    const auto task = task_of("needle", settings);
+    for (std::uint64_t i = 0; i < 500; ++i) {
+      expect_properties(*task, task->sample(2, Split::Train, i), false);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(Needle, LengthIsUsedUp) {
+  for (const std::string tokenizer : {"words", "characters"}) {
+    const auto task = task_of("needle", {"length=2048", "tokenizer=" + tokenizer});
+    for (std::uint64_t i = 0; i < 100; ++i) {
+      const auto length = task->sample(1, Split::Train, i).facts["length"].get<int>();
+      EXPECT_LE(length, 2048);
+      EXPECT_GT(length, 2048 - (tokenizer == "words" ? 11 : 75)) << "room for another sentence";
+    }
+  }
+}
+
+TEST(Needle, DepthsAreThoseAskedFor) {
+  const auto task =
+      task_of("needle", {"needles=3", "depths=[0.5,0,1]", "length=1000", "tokenizer=characters"});
+  for (std::uint64_t i = 0; i < 500; ++i) {
+    const Sample sample = task->sample(1, Split::Train, i);
+    std::vector<double> depths;
+    for (const Json& needle : sample.facts["needles"]) depths.push_back(needle["depth"]);
+    ASSERT_EQ(depths.size(), 3u);
+    EXPECT_EQ(depths[0], 0);
+    EXPECT_NEAR(depths[1], 0.5, 37.0 / 800) << "half of the longest sentence";
+    EXPECT_EQ(depths[2], 1);
+    EXPECT_TRUE(sample.facts["needles"][1]["asked"]) << "the first depth is the asked needle's";
+    EXPECT_EQ(Json(sample.slices), Json::parse(R"([["needles", "3"], ["asked", "1"],
+                                                   ["depth", "0.5"], ["length", "1024"]])"));
+  }
+}
+
+TEST(Needle, UniformDepthsAreUniformAndGridDepthsAreRulers) {
+  const auto uniform = task_of("needle", {"needles=1", "length=2000"});
+  const auto grid = task_of("needle", {"preset=niah_single_2", "length=4000"});
+  double sum = 0, squares = 0;
+  constexpr int kSamples = 2000;
+  for (std::uint64_t i = 0; i < kSamples; ++i) {
+    const double depth = uniform->sample(1, Split::Train, i).facts["needles"][0]["depth"];
+    sum += depth;
+    squares += depth * depth;
+    const double percent =
+        100 * grid->sample(1, Split::Train, i).facts["needles"][0]["depth"].get<double>();
+    double nearest = 100;
+    for (int k = 0; k < 40; ++k) {
+      nearest = std::min(nearest, std::abs(percent - std::round(100.0 * k / 39)));
+    }
+    EXPECT_LT(nearest, 0.25) << "half a sentence of some 400";
+  }
+  EXPECT_NEAR(sum / kSamples, 1.0 / 2, 6 * 0.289 / std::sqrt(kSamples));
+  EXPECT_NEAR(squares / kSamples, 1.0 / 3, 6 * 0.298 / std::sqrt(kSamples));
+}
+
+TEST(Needle, TextFilesAreHaystacks) {
+  const check::ScratchFolder scratch;
+  const auto file = scratch.path() / "essay.txt";
+  std::string essay;
+  for (int i = 0; i < 200; ++i) {
+    essay += "Sentence " + std::to_string(i) + " speaks of Paris\nand of 1234567890. Does it? ";
+  }
+  write_file_atomically(file, essay);
+  const Settings settings = {"haystack=file", "haystack_file=" + file.string(), "length=600"};
+  for (const std::string preset : {"multi_needle", "niah_multikey_1"}) {
+    Settings with_preset = settings;
+    with_preset.push_back("preset=" + preset);
+    const auto task = task_of("needle", with_preset);
+    for (std::uint64_t i = 0; i < 200; ++i) {
+      const Sample sample = task->sample(1, Split::Train, i);
+      expect_properties(*task, sample, false);
+      for (const Json& needle : sample.facts["needles"])
+        EXPECT_NE(needle["key"].get<std::string>(), "Paris");
+    }
+  }
+  write_file_atomically(file, "Caf\xc3\xa9.");
+  EXPECT_NE(refusal("needle", settings).find("essay.txt: character 4: byte 0xc3 has no token"),
+            std::string::npos);
+  EXPECT_NE(refusal("needle", {"haystack=file", "haystack_file=nowhere.txt"}).find("nowhere.txt"),
+            std::string::npos);
+}
+
+TEST(Needle, SameSeedSameBytes) {
+  // Stored: FNV-1a (32 bit) of 50 samples of seed 42 for each preset, made when the task was
+  // written.
+  const std::vector<std::uint32_t> stored = {0x57a33823, 0x23f12f16, 0x56158882,
+                                             0x1f397df9, 0xa11989bd, 0x041ac684,
+                                             0x80850727, 0x33ace78e, 0xb1dc4fd2};
+  for (std::size_t p = 0; p < kPresets.size(); ++p) {
+    const auto task = task_of("needle", {"preset=" + kPresets[p], "length=500"});
+    std::string bytes;
+    for (std::uint64_t i = 0; i < 50; ++i) {
+      const Sample sample = task->sample(42, Split::Test, i);
+      bytes += sample.src + '|' + sample.tgt + sample.facts.dump() + '\n';
+    }
+    EXPECT_EQ(stream_of(bytes), stored[p]) << kPresets[p] << std::hex << " 0x" << stream_of(bytes);
+  }
+}
+
+TEST(Needle, ImpossibleParametersAreRefused) {
+  const auto refused = [](const Settings& settings) { return refusal("needle", settings); };
+  EXPECT_EQ(refused({"length=89"}),
+            "--set /task/length=89: must be at least 90 = 60 (4 x 15 of needles) + 7 (answer) + 11 "
+            "(one sentence of haystack) + 12 (question, begin, end), but is 89");
+  EXPECT_EQ(refused({"length=90"}), "");
+  EXPECT_EQ(refused({"needles=2", "asked=3"}),
+            "--set /task/asked=3: must be at most needles (asked 3, needles 2)");
+  EXPECT_NE(refused({"needles=200", "length=8000"}).find("needs up to 200 different keys"),
+            std::string::npos);
+  EXPECT_NE(refused({"preset=niah_single_1", "needles=2"}), "");
+  EXPECT_NE(refused({"preset=niah_single_1", "haystack=sentences"}), "");
+  EXPECT_NE(refused({"haystack_file=x.txt"}), "");
+  EXPECT_NE(refused({"haystack=file"}), "");
+  EXPECT_NE(refused({"depths=[0.5,1.5]"}), "");
+  EXPECT_NE(refused({"depths=[0.5]"}).find("1 depths, 4 needles"), std::string::npos);
+  EXPECT_NE(refused({"preset=niah_multikey_2", "length=4000000"}).find("different keys"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace mta
