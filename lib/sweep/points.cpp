@@ -220,7 +220,7 @@ class PointMaker {
 
   void add(const std::string& experiment, const Place& place) {
     SweepPoint point;
-    point.experiment = file_.path.parent_path() / experiment;
+    point.experiment = (file_.path.parent_path() / experiment).lexically_normal();
     point.settings = file_.set;
     point.settings.insert(point.settings.end(), place.settings.begin(), place.settings.end());
     try {

@@ -138,6 +138,7 @@ TableKey table_key(const std::string& text, const std::vector<TableRun>& runs,
   for (const auto& [name, pointer] : kShortNames) {
     if (text == name) return key_at(name, pointer);
   }
+  if (TableKey key = key_at(text, "/" + text); any_has(runs, key)) return key;
   std::vector<std::string> matches;
   for (const std::string& leaf : leaves) {
     if (last_part(leaf) == text) matches.push_back(leaf);

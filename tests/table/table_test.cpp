@@ -118,12 +118,13 @@ TEST(Table, ColumnsByAnyKey) {
   const Table table = make_table(
       small_study(),
       {.columns = {"/train/lr", "layers", "parameters", "values(/final/err_seq)", "max(err_seq)",
-                   "steps_to(0.5)", "slice(depth)", "interval(wall_s)"}});
+                   "status", "steps_to(0.5)", "slice(depth)", "interval(wall_s)"}});
   EXPECT_EQ(cell(table, 0, "lr"), "0.004");
   EXPECT_EQ(cell(table, 0, "layers"), "2");
   EXPECT_EQ(cell(table, 0, "parameters"), "84288");
   EXPECT_EQ(cell(table, 0, "values_err_seq_percent"), "0.951, 0.957, 0.546");
   EXPECT_EQ(cell(table, 0, "max_err_seq_percent"), "95.7");
+  EXPECT_EQ(cell(table, 0, "status"), "done");
   EXPECT_EQ(cell(table, 0, "steps_to_err_seq_below_0.5"), "> 1200 (0/3)");
   EXPECT_EQ(cell(table, 0, "depth_0.3_correct_percent"), "25.0 ± 0.0");
   EXPECT_EQ(cell(table, 0, "depth_10_correct_percent"), "100.0 ± 0.0");

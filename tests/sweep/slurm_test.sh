@@ -1,0 +1,60 @@
+#!/bin/bash
+# scripts/sweep-slurm.sh with a program and a scontrol that only write down how they are called.
+# Usage: slurm_test.sh SOURCE_DIR
+set -euo pipefail
+script=$1/scripts/sweep-slurm.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() {
+  echo "slurm_test: $*" >&2
+  exit 1
+}
+
+# Ends with the code in the file `code`; as a sweep does, with 1 when it is interrupted.
+cat >mta <<'END'
+#!/bin/bash
+trap 'echo stopped >>calls; exit 1' TERM
+echo "mta $*" >>calls
+for _ in $(seq "$(cat turns)"); do sleep 0.05; done
+exit "$(cat code)"
+END
+printf '#!/bin/bash\necho "scontrol $*" >>calls\n' >scontrol
+chmod +x mta scontrol
+export PATH=$work:$PATH MTA=$work/mta
+
+# An array 5-8: its third job is part 3 of 4.
+export SLURM_ARRAY_JOB_ID=77 SLURM_ARRAY_TASK_ID=7 SLURM_ARRAY_TASK_MIN=5 SLURM_ARRAY_TASK_COUNT=4
+
+run() { # turns code
+  echo "$1" >turns
+  echo "$2" >code
+  : >calls
+  code=0
+  "$script" s.json out --retries 2 2>messages || code=$?
+}
+
+run 0 0
+[ "$code" = 0 ] || fail "a sweep that is done gives $code"
+[ "$(cat calls)" = "mta sweep s.json --out out --shard 3/4 --progress plain --retries 2" ] ||
+  fail "called: $(cat calls)"
+
+run 0 3
+[ "$code" = 3 ] || fail "a sweep with failures gives $code"
+if grep -q scontrol calls; then fail "a failure goes back to the queue"; fi
+
+echo 200 >turns
+: >calls
+"$script" s.json out 2>messages &
+job=$!
+until grep -q sweep calls; do sleep 0.05; done
+kill -TERM "$job"
+code=0
+wait "$job" || code=$?
+[ "$code" = 1 ] || fail "an interrupted sweep gives $code"
+[ "$(tail -n 2 calls)" = $'stopped\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
+
+unset SLURM_ARRAY_TASK_ID
+run 0 0
+[ "$code" = 2 ] && grep -q 'not in a job array' messages || fail "outside of an array: $(cat messages)"
