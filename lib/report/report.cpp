@@ -83,6 +83,7 @@ Json to_json(const Timing& timing) {
           {"train_s", or_null(timing.train_s)},
           {"ms_per_step", or_null(timing.ms_per_step)},
           {"tokens_per_s", or_null(timing.tokens_per_s)},
+          {"data_wait_s", or_null(timing.data_wait_s)},
           {"peak_memory_bytes", or_null(timing.peak_memory_bytes)}};
 }
 
@@ -91,6 +92,7 @@ Timing timing_from_json(const Json& json) {
           .train_s = optional_from_json<double>(json.at("train_s")),
           .ms_per_step = optional_from_json<double>(json.at("ms_per_step")),
           .tokens_per_s = optional_from_json<double>(json.at("tokens_per_s")),
+          .data_wait_s = optional_from_json<double>(json.at("data_wait_s")),
           .peak_memory_bytes = optional_from_json<std::int64_t>(json.at("peak_memory_bytes"))};
 }
 

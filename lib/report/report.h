@@ -42,6 +42,7 @@ struct Timing {
   std::optional<double> train_s;      // updates only
   std::optional<double> ms_per_step;  // median
   std::optional<double> tokens_per_s;
+  std::optional<double> data_wait_s;  // time in which training waited for a batch
   std::optional<std::int64_t> peak_memory_bytes;
 };
 

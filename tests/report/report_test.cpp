@@ -40,6 +40,7 @@ RunReport full_report() {
                    .train_s = 2,
                    .ms_per_step = 6.5,
                    .tokens_per_s = 1e5,
+                   .data_wait_s = 0.25,
                    .peak_memory_bytes = 1 << 20};
   report.provenance = build_provenance();
   report.provenance.threads = 2;
@@ -67,7 +68,7 @@ TEST(Report, AReportOfNothingHasEveryKeyAndNoMadeUpNumber) {
   EXPECT_EQ(json.at("final"), nullptr);
   EXPECT_EQ(json.at("best"), nullptr);
   for (const char* key :
-       {"wall_s", "train_s", "ms_per_step", "tokens_per_s", "peak_memory_bytes"}) {
+       {"wall_s", "train_s", "ms_per_step", "tokens_per_s", "data_wait_s", "peak_memory_bytes"}) {
     EXPECT_EQ(json.at("timing").at(key), nullptr) << key;
   }
   EXPECT_EQ(to_json(report_from_json(json, "report.json")), json);
