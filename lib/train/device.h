@@ -1,0 +1,35 @@
+// The device that a run computes on: chosen, described and measured in this one place.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mta {
+
+struct DeviceInfo {
+  std::string name;         // "cpu", "cuda:0"
+  std::string description;  // "AMD EPYC 9B14", "NVIDIA H200"
+  std::int64_t memory_bytes = 0;
+  std::string driver;  // of the GPU; empty for the CPU
+};
+
+/// "auto" (the first GPU, or else the CPU), "cpu", "cuda" or "cuda:1". Throws UserError, naming
+/// `--device`, on anything else and on a device that is not there, with the reason.
+at::Device resolve_device(const std::string& request);
+
+/// The CPU first, then every GPU that this build can use.
+std::vector<DeviceInfo> devices();
+DeviceInfo describe_device(at::Device device);
+
+/// Waits until the device has done all that it was given.
+void synchronize(at::Device device);
+/// The most memory in use so far: by the process for the CPU, by tensors for a GPU. Bytes.
+std::int64_t peak_memory_bytes(at::Device device);
+
+/// "2.11.0"
+std::string libtorch_version();
+
+}  // namespace mta

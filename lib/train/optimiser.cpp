@@ -1,0 +1,87 @@
+// The optimiser's state and its step.
+#include "lib/train/optimiser.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <stdexcept>
+
+namespace mta {
+namespace {
+
+// The value that torch.nn.utils.clip_grad_norm_ adds, so that a norm of 0 divides nothing by 0.
+constexpr double kNormEpsilon = 1e-6;
+
+void copy_into(const at::Tensor& target, const std::map<std::string, at::Tensor>& state,
+               const std::string& name) {
+  const auto found = state.find(name);
+  if (found == state.end()) throw std::runtime_error("optimiser state without \"" + name + "\"");
+  if (found->second.sizes() != target.sizes()) {
+    throw std::runtime_error("optimiser state \"" + name + "\" has another shape");
+  }
+  target.copy_(found->second);
+}
+
+}  // namespace
+
+AdamW::AdamW(const Parameters& parameters, const TrainConfig& config)
+    : parameters_(parameters), config_(config), tensors_(parameters.tensors()) {
+  TORCH_CHECK(!tensors_.empty(), "a model without parameters");
+  for (const at::Tensor& tensor : tensors_) {
+    exp_avg_.push_back(at::zeros_like(tensor, tensor.options().requires_grad(false)));
+    exp_avg_sq_.push_back(at::zeros_like(tensor, tensor.options().requires_grad(false)));
+  }
+  step_ = at::zeros({}, at::TensorOptions(tensors_[0].device()).dtype(at::kFloat));
+}
+
+at::Tensor AdamW::step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  gradients.reserve(tensors_.size());
+  for (const auto& [name, tensor] : parameters_.named()) {
+    TORCH_CHECK(tensor.grad().defined(), "parameter ", name, " got no gradient");
+    gradients.push_back(tensor.grad());
+  }
+
+  const at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
+  if (config_.clip) {
+    at::_foreach_mul_(gradients, (*config_.clip / (norm + kNormEpsilon)).clamp_max(1.0));
+  }
+  step_.add_(1);
+  const std::vector<at::Tensor> steps(tensors_.size(), step_);
+  const at::Tensor not_finite = at::isfinite(norm).logical_not().to(at::kFloat);
+  at::_fused_adamw_(tensors_, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, steps,
+                    learning_rate, config_.betas[0], config_.betas[1], config_.weight_decay,
+                    config_.eps, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
+                    not_finite);
+  return norm;
+}
+
+void AdamW::forget_gradients() {
+  for (at::Tensor& tensor : tensors_) tensor.mutable_grad() = at::Tensor();
+}
+
+std::map<std::string, at::Tensor> AdamW::state() const {
+  std::map<std::string, at::Tensor> state = {{"step", step_}};
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const std::string& name = parameters_.named()[i].first;
+    state["exp_avg." + name] = exp_avg_[i];
+    state["exp_avg_sq." + name] = exp_avg_sq_[i];
+  }
+  return state;
+}
+
+void AdamW::restore(const std::map<std::string, at::Tensor>& state) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : this->state()) copy_into(tensor, state, name);
+}
+
+}  // namespace mta

@@ -1,0 +1,41 @@
+// AdamW on all parameters at once, with clipping by the global norm.
+#pragma once
+
+#include "lib/nn/parameters.h"
+#include "lib/train/config.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace mta {
+
+/// AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2) through LibTorch's fused operator:
+///   p -= lr wd p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
+///   p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
+/// Nothing here waits for the device.
+class AdamW {
+ public:
+  /// `parameters` outlives this and gets no further members.
+  AdamW(const Parameters& parameters, const TrainConfig& config);
+
+  /// Scales the gradients down to norm `clip`, then updates the parameters. A gradient that is not
+  /// finite changes nothing. Returns the global norm before scaling: a scalar on the device.
+  at::Tensor step(double learning_rate);
+  void forget_gradients();
+
+  /// "exp_avg.<parameter>", "exp_avg_sq.<parameter>" and "step": the state itself, not a copy.
+  std::map<std::string, at::Tensor> state() const;
+  /// Throws std::runtime_error when a tensor is missing or has another shape.
+  void restore(const std::map<std::string, at::Tensor>& state);
+
+ private:
+  const Parameters& parameters_;
+  const TrainConfig config_;
+  std::vector<at::Tensor> tensors_, exp_avg_, exp_avg_sq_;
+  at::Tensor step_;  // fp32 scalar on the device, as the fused operator wants it
+};
+
+}  // namespace mta
