@@ -7,9 +7,11 @@
 
 namespace mta {
 
-/// cos and sin of position * theta^(-2i/d) for pair i: [positions, d/2], positions from 0.
+/// For pair i at a position, with the angle position * theta^(-2i/d):
+///     cos: cos, cos      sin: -sin, sin
+/// so that rotating is x cos + swapped(x) sin, where swapped exchanges the neighbours of each pair.
 struct RotaryTable {
-  at::Tensor cos, sin;
+  at::Tensor cos, sin;  // [positions, d], positions from 0
 
   std::int64_t positions() const { return cos.defined() ? cos.size(0) : 0; }
 };

@@ -9,6 +9,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/eye.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -78,6 +79,21 @@ TEST(Rotary, GradientsMatchCentralDifferences) {
   check::expect_gradients([&] { return (rotate(x, table, 2) * out).sum(); }, {{"x", x}});
 }
 
+TEST(Rotary, EveryHeadSizeTurnsAlikeInEveryType) {
+  for (const std::int64_t d : {2, 6, 16, 24, 40, 64}) {
+    const at::Tensor x = random_tensor({2, 5, 3, d}, "x");
+    const RotaryTable wide = make_rotary_table(7, d, 100, at::kDouble);
+    const at::Tensor pairs = x.unflatten(-1, {-1, 2});
+    const at::Tensor swapped = pairs.flip(-1).flatten(-2);
+    const auto rows = [](const at::Tensor& values) { return values.narrow(0, 2, 5).unsqueeze(1); };
+    const at::Tensor truth = x * rows(wide.cos) + swapped * rows(wide.sin);
+    EXPECT_LE(relative_error(rotate(x, wide, 2), truth), 1e-15) << d;
+    const RotaryTable narrow = make_rotary_table(7, d, 100, at::kFloat);
+    EXPECT_LE(relative_error(rotate(x.to(at::kFloat), narrow, 2), truth), 1e-6) << d;
+    EXPECT_LE(relative_error(rotate(x.to(at::kBFloat16), narrow, 2), truth), 1e-2) << d;
+  }
+}
+
 TEST(Rotary, RefusesPositionsBeyondItsTable) {
   const RotaryTable table = make_rotary_table(6, 6, 100, at::kDouble);
   EXPECT_THROW(rotate(random_tensor({1, 4, 1, 6}, "x"), table, 3), c10::Error);
@@ -91,6 +107,18 @@ TEST(FeedForward, FollowsItsFormulaWithGradients) {
   EXPECT_LE(relative_error(feed_forward(x, w1, w2, w3), truth), 1e-14);
   check::expect_gradients([&] { return (feed_forward(x, w1, w2, w3) * out).sum(); },
                           {{"x", x}, {"w1", w1}, {"w2", w2}, {"w3", w3}});
+}
+
+TEST(FeedForward, GateHoldsAtEverySizeAndFarFromZero) {
+  for (const std::int64_t size : {1, 7, 16, 100, 1001}) {
+    const at::Tensor identity = at::eye(size, at::kDouble);
+    const at::Tensor x = random_tensor({1, size}, "x") * 1000;
+    const at::Tensor truth = x / (1 + (-x).exp()) * x;
+    EXPECT_LE(relative_error(feed_forward(x, identity, identity, identity), truth), 1e-14) << size;
+    const at::Tensor narrow = identity.to(at::kFloat);
+    EXPECT_LE(relative_error(feed_forward(x.to(at::kFloat), narrow, narrow, narrow), truth), 1e-6)
+        << size;
+  }
 }
 
 TEST(CrossEntropy, AveragesOverScoredPositions) {
