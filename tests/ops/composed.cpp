@@ -65,90 +65,119 @@ at::Tensor composed(const ops::AttentionCall& call) {
   return at::matmul(map, call.v);
 }
 
-at::Tensor by_loops(const ops::AttentionCall& call) {
-  const std::int64_t batch = call.q.size(0), heads = call.q.size(1), rows = call.q.size(2);
-  const std::int64_t keys = call.k.size(2), d = call.q.size(3), d_v = call.v.size(3);
-  const auto q = call.q.to(at::kDouble).contiguous(), k = call.k.to(at::kDouble).contiguous(),
-             v = call.v.to(at::kDouble).contiguous();
-  at::Tensor maps[2] = {at::zeros({batch, heads, rows, keys}, at::kDouble),
-                        at::zeros({batch, heads, rows, keys}, at::kDouble)};
-  at::Tensor& map = maps[0];
-  const auto each = [&](auto act) {
-    for (std::int64_t b = 0; b < batch; ++b)
-      for (std::int64_t h = 0; h < heads; ++h)
-        for (std::int64_t r = 0; r < rows; ++r)
-          for (std::int64_t j = 0; j < keys; ++j) act(b, h, r, j);
-  };
-  const auto last = [&](std::int64_t r) { return call.first_row + r; };
-  {
-    auto to = map.accessor<double, 4>();
+namespace {
+
+/// The maps of a call and the stages on them, entry by entry.
+class Loops {
+ public:
+  explicit Loops(const ops::AttentionCall& call)
+      : call_(call),
+        map_(at::zeros({call.q.size(0), call.q.size(1), call.q.size(2), call.k.size(2)},
+                       at::kDouble)) {}
+
+  void score() {
+    const at::Tensor q = in_double(call_.q), k = in_double(call_.k);
     const auto qa = q.accessor<double, 4>(), ka = k.accessor<double, 4>();
+    auto to = map_.accessor<double, 4>();
+    const std::int64_t d = q.size(3);
     each([&](auto b, auto h, auto r, auto j) {
       for (std::int64_t i = 0; i < d; ++i) to[b][h][r][j] += qa[b][h][r][i] * ka[b][h][j][i];
       to[b][h][r][j] /= std::sqrt(static_cast<double>(d));
     });
   }
-  const auto convolve_loops = [&](const ops::KqConvolution& kq, bool exact) {
-    at::Tensor result = at::zeros_like(map), kernel = kq.kernel.to(at::kDouble).contiguous();
+
+  void convolve(const ops::KqConvolution& kq, Causality causality) {
+    const at::Tensor result = at::zeros_like(map_), kernel = in_double(kq.kernel);
     auto to = result.accessor<double, 4>();
-    const auto from = map.accessor<double, 4>();
+    const auto from = map_.accessor<double, 4>();
     const auto w = kernel.accessor<double, 3>();
     each([&](auto b, auto h, auto r, auto j) {
       for (std::int64_t x = 0; x < w.size(1); ++x) {
         for (std::int64_t y = 0; y < w.size(2); ++y) {
           const std::int64_t row = r - (w.size(1) - 1) + x, key = j - kq.pad_left + y;
-          if (row < 0 || key < 0 || key >= keys || key > last(exact ? r : row)) continue;
+          if (row < 0 || key < 0 || key >= map_.size(3)) continue;
+          if (key > last(causality == Causality::Exact ? r : row)) continue;
           to[b][h][r][j] += w[h][x][y] * from[b][h][row][key];
         }
       }
     });
-    map = result;
-  };
-  const auto mix_loops = [&](const at::Tensor& matrix, bool inputs_first) {
-    at::Tensor result = at::zeros_like(map), weights = matrix.to(at::kDouble).contiguous();
-    const std::int64_t c = matrix.size(1);
+    map_ = result;
+  }
+
+  /// matrix [group, output, input].
+  void mix(const at::Tensor& matrix) {
+    const at::Tensor result = at::zeros_like(map_), weights = in_double(matrix);
     auto to = result.accessor<double, 4>();
-    const auto from = map.accessor<double, 4>();
+    const auto from = map_.accessor<double, 4>();
     const auto w = weights.accessor<double, 3>();
+    const std::int64_t c = matrix.size(1);
     each([&](auto b, auto h, auto r, auto j) {
-      const std::int64_t group = h / c;
-      for (std::int64_t i = 0; i < c; ++i) {
-        const double weight = inputs_first ? w[group][i][h % c] : w[group][h % c][i];
-        to[b][h][r][j] += weight * from[b][group * c + i][r][j];
-      }
+      for (std::int64_t i = 0; i < c; ++i)
+        to[b][h][r][j] += w[h / c][h % c][i] * from[b][h / c * c + i][r][j];
     });
-    map = result;
-  };
-  const auto mask_loops = [&] {
-    auto to = map.accessor<double, 4>();
+    map_ = result;
+  }
+
+  void mask() {
+    auto to = map_.accessor<double, 4>();
     each([&](auto b, auto h, auto r, auto j) {
       if (j > last(r)) to[b][h][r][j] = 0;
     });
-  };
-  if (call.kq_before)
-    convolve_loops(*call.kq_before, call.kq_before->causality == Causality::Exact);
-  if (call.heads_before.defined()) mix_loops(call.heads_before, false);
-  {
-    auto to = map.accessor<double, 4>();
-    at::Tensor sums = at::zeros({batch, heads, rows}, at::kDouble);
-    auto s = sums.accessor<double, 3>();
+  }
+
+  void softmax() {
+    const at::Tensor sums = at::zeros({map_.size(0), map_.size(1), map_.size(2)}, at::kDouble);
+    auto to = map_.accessor<double, 4>();
+    auto sum = sums.accessor<double, 3>();
     each([&](auto b, auto h, auto r, auto j) {
       to[b][h][r][j] = j <= last(r) ? std::exp(to[b][h][r][j]) : 0;
-      s[b][h][r] += to[b][h][r][j];
+      sum[b][h][r] += to[b][h][r][j];
     });
-    each([&](auto b, auto h, auto r, auto j) { to[b][h][r][j] /= s[b][h][r]; });
+    each([&](auto b, auto h, auto r, auto j) { to[b][h][r][j] /= sum[b][h][r]; });
   }
-  if (call.kq_after) convolve_loops(*call.kq_after, false);
-  mask_loops();
-  if (call.heads_after.defined()) mix_loops(call.heads_after, true);
-  at::Tensor out = at::zeros({batch, heads, rows, d_v}, at::kDouble);
-  auto o = out.accessor<double, 4>();
-  const auto a = map.accessor<double, 4>();
-  const auto va = v.accessor<double, 4>();
-  each([&](auto b, auto h, auto r, auto j) {
-    for (std::int64_t i = 0; i < d_v; ++i) o[b][h][r][i] += a[b][h][r][j] * va[b][h][j][i];
-  });
-  return out;
+
+  at::Tensor weighted_values() {
+    const at::Tensor v = in_double(call_.v);
+    at::Tensor out = at::zeros({map_.size(0), map_.size(1), map_.size(2), v.size(3)}, at::kDouble);
+    auto to = out.accessor<double, 4>();
+    const auto a = map_.accessor<double, 4>(), va = v.accessor<double, 4>();
+    each([&](auto b, auto h, auto r, auto j) {
+      for (std::int64_t i = 0; i < v.size(3); ++i) to[b][h][r][i] += a[b][h][r][j] * va[b][h][j][i];
+    });
+    return out;
+  }
+
+ private:
+  static at::Tensor in_double(const at::Tensor& t) { return t.to(at::kDouble).contiguous(); }
+  std::int64_t last(std::int64_t row) const { return call_.first_row + row; }
+
+  template <class Action>
+  void each(Action act) const {
+    for (std::int64_t b = 0; b < map_.size(0); ++b) {
+      for (std::int64_t h = 0; h < map_.size(1); ++h) {
+        for (std::int64_t r = 0; r < map_.size(2); ++r) {
+          for (std::int64_t j = 0; j < map_.size(3); ++j) act(b, h, r, j);
+        }
+      }
+    }
+  }
+
+  const ops::AttentionCall& call_;
+  at::Tensor map_;
+};
+
+}  // namespace
+
+at::Tensor by_loops(const ops::AttentionCall& call) {
+  Loops loops(call);
+  loops.score();
+  if (call.kq_before) loops.convolve(*call.kq_before, call.kq_before->causality);
+  if (call.heads_before.defined()) loops.mix(call.heads_before);
+  loops.softmax();
+  if (call.kq_after) loops.convolve(*call.kq_after, Causality::Double);
+  loops.mask();
+  if (call.heads_after.defined()) loops.mix(call.heads_after.transpose(1, 2));
+  return loops.weighted_values();
 }
 
 }  // namespace mta::check
