@@ -10,13 +10,16 @@
 
 /// One line a task: its name, and what `mta list tasks` says about it. tasks/<name>.cpp defines
 /// mta::tasks::<name>().
-#define MTA_TASKS(T)                                                                  \
-  T(block_finding, "find the block that contains all query letters and write it out") \
-  T(associative_recall,                                                               \
-    "multi-query associative recall (MQAR): the value of each key that returns")      \
-  T(selective_copying, "copy the letters that stand among noise")                     \
-  T(induction, "go on as after the earlier place that reads like the end")            \
-  T(needle, "needles in a haystack: find the numbers that are asked for; RULER's presets too")
+#define MTA_TASKS(T)                                                                           \
+  T(block_finding, "find the block that contains all query letters and write it out")          \
+  T(associative_recall,                                                                        \
+    "multi-query associative recall (MQAR): the value of each key that returns")               \
+  T(selective_copying, "copy the letters that stand among noise")                              \
+  T(induction, "go on as after the earlier place that reads like the end")                     \
+  T(needle, "needles in a haystack: find the numbers that are asked for; RULER's presets too") \
+  T(story, "who is where with what: one, two or three facts needed, spread over other text")   \
+  T(mixture, "several tasks, drawn by weight")                                                 \
+  T(curriculum, "a task whose keys change as training goes on")
 
 namespace mta {
 

@@ -3,6 +3,7 @@
 
 #include "lib/text/bytes.h"
 #include "lib/text/characters.h"
+#include "tasks/story_world.h"
 
 #include <initializer_list>
 
@@ -95,16 +96,18 @@ constexpr std::string_view kCharacters =
 
 /// Words of fixed sentences, questions and answers.
 constexpr std::string_view kFixed[] = {
-    "A",      "After",   "Here",  "In",       "Nobody", "One",     "The",   "There",     "What",
-    "Where",  "again",   "all",   "and",      "are",    "at",      "back",  "behind",    "for",
-    "from",   "go",      "grass", "had",      "in",     "is",      "magic", "mentioned", "near",
-    "number", "numbers", "of",    "provided", "sky",    "special", "sun",   "text",      "that",
-    "the",    "then",    "to",    "uuid",     "uuids",  "was",     "we",    "with",      "yellow"};
+    "A",      "After",   "Here",      "In",   "Nobody", "One",     "The",  "There",
+    "What",   "Where",   "again",     "all",  "and",    "are",     "at",   "back",
+    "before", "behind",  "for",       "from", "go",     "grass",   "had",  "in",
+    "is",     "magic",   "mentioned", "near", "number", "numbers", "of",   "provided",
+    "sky",    "special", "sun",       "text", "that",   "the",     "then", "to",
+    "took",   "uuid",    "uuids",     "was",  "we",     "went",    "with", "yellow"};
 
 WordVocabulary make_vocabulary() {
   WordVocabulary vocabulary;
-  for (const auto& list : {std::span<const std::string_view>(kFixed), cities(), key_adjectives(),
-                           key_nouns(), adjectives(), nouns(), places(), verbs()}) {
+  for (const auto& list :
+       {std::span<const std::string_view>(kFixed), cities(), key_adjectives(), key_nouns(),
+        adjectives(), nouns(), places(), verbs(), actors(), objects(), rooms()}) {
     vocabulary.words.insert(vocabulary.words.end(), list.begin(), list.end());
   }
   vocabulary.pieces = kCharacters.substr(0, 62);

@@ -77,6 +77,12 @@ class Task {
   /// size may contain repeats that have to be looked for.
   virtual double log2_contexts() const { return std::numeric_limits<double>::infinity(); }
 
+  /// The task that training batch `number` is drawn from: this one, unless it changes on the way.
+  virtual const Task& at_batch(std::int64_t number) const {
+    (void)number;
+    return *this;
+  }
+
   virtual std::int64_t vocabulary() const = 0;
   /// The longest sequence of encode(), in tokens.
   virtual std::int64_t max_tokens() const = 0;

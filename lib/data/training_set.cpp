@@ -38,13 +38,14 @@ std::uint64_t TrainingSet::sample_index(std::uint64_t place) const {
 }
 
 Batch TrainingSet::batch(std::int64_t k) const {
+  const Task& task = task_->at_batch(k);
   std::vector<Sample> samples;
   samples.reserve(static_cast<std::size_t>(batch_size_));
   for (std::int64_t i = 0; i < batch_size_; ++i) {
     const auto place = static_cast<std::uint64_t>(k * batch_size_ + i);
-    samples.push_back(task_->sample(seed_, Split::Train, sample_index(place)));
+    samples.push_back(task.sample(seed_, Split::Train, sample_index(place)));
   }
-  return make_batch(*task_, samples);
+  return make_batch(task, samples);
 }
 
 }  // namespace mta

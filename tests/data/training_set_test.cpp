@@ -31,6 +31,13 @@ TEST(TrainingSet, ABatchHoldsTheSamplesInOrder) {
   EXPECT_EQ(set.batch(2).inputs, make_batch(*task, samples).inputs);
 }
 
+TEST(TrainingSet, ACurriculumChangesWithTheNumberOfTheBatch) {
+  const TrainingSet set(task_of("curriculum", {R"(stages=[{"until":3,"set":{"length":31}}])"}), 1,
+                        2);
+  EXPECT_EQ(set.batch(2).length, 32);
+  EXPECT_EQ(set.batch(3).length, 320);
+}
+
 TEST(TrainingSet, EveryEpochHasEverySampleOnceInAnOrderOfItsOwn) {
   constexpr std::uint64_t kSize = 1000;
   const TrainingSet set(task_of("block_finding", {"samples=1000"}), 1, 64);

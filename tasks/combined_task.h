@@ -1,0 +1,40 @@
+// What a task has that is made of other tasks.
+#pragma once
+
+#include "lib/core/task.h"
+
+#include <memory>
+#include <vector>
+
+namespace mta {
+
+/// Tokens are those of the first part; every part must have the same.
+class CombinedTask : public Task {
+ public:
+  std::int64_t vocabulary() const override { return parts_.front()->vocabulary(); }
+  std::int64_t max_tokens() const override;
+  double log2_contexts() const override;
+  Encoded encode(const Sample& sample) const override { return parts_.front()->encode(sample); }
+  std::vector<std::int32_t> encode_prompt(const std::string& text) const override {
+    return parts_.front()->encode_prompt(text);
+  }
+  std::string decode(std::span<const std::int32_t> tokens) const override {
+    return parts_.front()->decode(tokens);
+  }
+  std::int32_t end_token() const override { return parts_.front()->end_token(); }
+  bool answers_at_once() const override;
+  std::vector<std::string> notices() const override;
+
+ protected:
+  using Part = std::shared_ptr<const Task>;
+
+  const std::vector<Part>& parts() const { return parts_; }
+  /// Takes the parts over and checks that they fit together; part i stands at `pointers[i]`.
+  void combine(std::vector<Part> parts, const std::vector<std::string>& pointers,
+               Problems& problems);
+
+ private:
+  std::vector<Part> parts_;
+};
+
+}  // namespace mta
