@@ -64,6 +64,10 @@ class AttentionLayer {
   /// The path that forward() takes without a tap, and why it is not the fused one (empty if it is).
   AttentionPath path() const { return path_; }
   const std::string& path_reason() const { return path_reason_; }
+  /// Standard attention: no stage of any kind.
+  bool is_standard() const {
+    return plan_.on_scores.empty() && plan_.on_weights.empty() && plan_.on_output.empty();
+  }
 
  private:
   void build_plan(LayerBuilder& layer);

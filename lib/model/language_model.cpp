@@ -36,9 +36,10 @@ at::Tensor LanguageModel::forward(const at::Tensor& tokens, const ForwardOptions
   const at::Tensor embeddings = embeddings_.to(options_.compute);
   at::Tensor x;
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const bool drops = !options.only_standard_drops || blocks_[layer].attention().is_standard();
     const AttentionOptions attention{
         .first_row = layer + 1 == blocks_.size() ? options.first_row : 0,
-        .dropout = {.rate = options.dropout,
+        .dropout = {.rate = drops ? options.dropout : 0,
                     .seed = options.seed,
                     .stream = options.step * blocks_.size() + layer},
         .tap = options.tap};

@@ -28,6 +28,7 @@ struct ForwardOptions {
   /// Rate of dropout on the attention weights. The caller decides: the configured rate in training,
   /// 0 in evaluation, or the configured rate there too, as the public reference evaluates.
   double dropout = 0;
+  bool only_standard_drops = false;  // layers with any stage go without dropout
   std::uint64_t seed = 0, step = 0;  // which weights are dropped is a function of both
   const Tap* tap = nullptr;          // sees every attention map; layers then run composed
 };

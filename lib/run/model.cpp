@@ -20,11 +20,6 @@ std::string part_of(std::string name) {
   return projection ? "attention" : attention + stage;
 }
 
-bool is_standard(const AttentionConfig& c) {
-  return !c.kq_before && !c.kq_after && !c.heads_before && !c.heads_after && !c.group_norm &&
-         !c.gate && !c.differential;
-}
-
 }  // namespace
 
 std::unique_ptr<LanguageModel> make_model(const Experiment& experiment, at::Device device) {
@@ -67,10 +62,8 @@ Scores score(const Experiment& experiment, const LanguageModel& model, const Eva
              const std::string& mode, std::int64_t step) {
   if (mode == "greedy") return evaluator.greedy(model, experiment.task->end_token());
   const bool reference = mode == "reference";
-  // The method's reference code leaves dropout on in its standard attention only.
-  const bool drops = reference && is_standard(experiment.attention);
   return evaluator.teacher_forced(
-      model, {.dropout = drops ? experiment.model.attention_dropout : 0,
+      model, {.dropout = reference ? experiment.model.attention_dropout : 0,
               .seed = static_cast<std::uint64_t>(experiment.evaluate.test_seed),
               .step = static_cast<std::uint64_t>(step),
               .full_batches_only = reference});

@@ -90,6 +90,7 @@ Scores Evaluator::teacher_forced(const LanguageModel& model, const TeacherForcin
     const at::Tensor logits =
         model.forward(part.tensors.inputs, {.first_row = part.tensors.first_row,
                                             .dropout = options.dropout,
+                                            .only_standard_drops = true,
                                             .seed = options.seed,
                                             .step = options.step * parts_.size() + used.size()});
     all_counts.push_back(counts(logits, part.tensors.targets));

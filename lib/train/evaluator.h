@@ -14,7 +14,7 @@
 namespace mta {
 
 struct TeacherForcing {
-  double dropout = 0;                // on the attention weights
+  double dropout = 0;                // on the attention weights of layers with standard attention
   std::uint64_t seed = 0, step = 0;  // of dropout
   bool full_batches_only = false;
 };

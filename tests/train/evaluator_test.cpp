@@ -81,6 +81,28 @@ TEST(Evaluator, SlicesAddUpToTheWhole) {
   EXPECT_NEAR(1 - static_cast<double>(correct) / 100, *scores.err_seq, 1e-12);
 }
 
+TEST(Evaluator, DropoutMattersInStandardAttentionInModeReferenceOnly) {
+  const auto losses = [](const std::string& attention) {
+    Fixture f({"/model/layers=2", "/attention=" + attention, "/model/attention_dropout=0.5"});
+    std::vector<double> all;
+    for (const char* mode : {"correct", "reference"}) {
+      for (const std::int64_t step : {1, 2}) {
+        all.push_back(*score(f.experiment, *f.model, f.evaluator, mode, step).loss);
+      }
+    }
+    return all;
+  };
+  const std::string kq = R"({"variant": "kq_before_only")";
+  const std::vector<double> standard = losses(R"({"variant": "standard"})"), mta = losses(kq + "}"),
+                            one_of_two = losses(kq + R"(, "kq_layers": [1]})");
+  EXPECT_EQ(standard[0], standard[1]);  // correct: no chance in it
+  EXPECT_NE(standard[2], standard[3]);
+  EXPECT_EQ(mta[0], mta[1]);
+  EXPECT_EQ(mta[2], mta[3]);
+  EXPECT_EQ(one_of_two[0], one_of_two[1]);
+  EXPECT_NE(one_of_two[2], one_of_two[3]);  // the other layer is standard attention
+}
+
 TEST(Evaluator, GreedyCountsWhatTheModelWritesItself) {
   Fixture f({}, 20);
   const Scores teacher = f.evaluator.teacher_forced(*f.model, {});
