@@ -24,8 +24,9 @@ namespace {
 
 using std::filesystem::path;
 
-const std::vector<std::string> kShort = {"/train/steps=60", "/train/checkpoint_every=7",
-                                         "/evaluate/every=20", "/evaluate/samples=128"};
+const std::vector<std::string> kShort = {"/train/steps=60", "/train/checkpoint_every=13",
+                                         "/evaluate/every=20", "/evaluate/samples=128",
+                                         "/model/attention_dropout=0.1"};
 
 RunResult train(const path& folder, const std::vector<std::string>& settings, bool resume = false) {
   return run_training(check::tiny_experiment(settings),
