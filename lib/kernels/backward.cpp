@@ -56,7 +56,7 @@ void weights_and_gradient(Chain& chain, const float* lse) {
       with_mixing(args.plan,
                   [&](auto kernels) { kernels.after_backward(args, p.type, chain.stream()); });
     });
-  } else if (!convolves) {
+  } else if (!convolves && !weights_from_softmax(p)) {
     PointwiseArgs args = {};
     args.extent = chain.extent(chain.chunk().rows, 0);
     args.mixed = chain.map(plan.mixed);
@@ -134,10 +134,11 @@ void softmax_gradient(Chain& chain, const float* lse) {
 }
 
 void transposed_sum(Chain& chain, const char* stage, RowRange rows, int reach, std::size_t map,
-                    const Tensor& x, const Tensor& target, std::size_t sum, float factor) {
+                    const Tensor& x, const Tensor& target, std::size_t sum, float factor,
+                    const float* lse) {
   chain.run(stage, [&] {
     chain.products().transposed_sum({chain.extent(rows, reach), chain.map(map), chain.tensor(x),
-                                     chain.tensor(target), chain.at<float>(sum), factor},
+                                     chain.tensor(target), chain.at<float>(sum), factor, lse},
                                     chain.problem().type, chain.stream());
   });
 }
@@ -149,19 +150,24 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   const int reach = score_reach(p);
   chain.softmax_map(params.q, params.k, false);
   chain.reconvolve(params.lse);
+  const bool from_softmax = weights_from_softmax(p);
   chain.run("gradient of the weights", [&] {
-    chain.products().weight_gradient({chain.extent(chunk.rows, 0),
-                                      chain.tensor(params.d_o),
-                                      chain.tensor(params.v),
-                                      chain.map(plan.d_weights),
-                                      1.0f,
-                                      {},
-                                      chain.dropout()},
-                                     p.type, chain.stream());
+    ScoresArgs args = {};
+    args.extent = chain.extent(chunk.rows, 0);
+    args.x = chain.tensor(params.d_o);
+    args.y = chain.tensor(params.v);
+    args.target = chain.map(plan.d_weights);
+    args.factor = 1;
+    args.dropout = chain.dropout();
+    args.mixed = chain.map(plan.mixed);
+    args.lse = chain.rows(params.lse);
+    if (from_softmax) args.dots = chain.dots();
+    chain.products().weight_gradient(args, p.type, chain.stream());
   });
   weights_and_gradient(chain, params.lse);
-  transposed_sum(chain, "gradient of v", chunk.rows, 0, plan.weights, params.d_o, params.d_v,
-                 plan.d_v_sum, 1.0f);
+  transposed_sum(chain, "gradient of v", chunk.rows, 0, from_softmax ? plan.mixed : plan.weights,
+                 params.d_o, params.d_v, plan.d_v_sum, 1.0f,
+                 from_softmax ? chain.rows(params.lse) : nullptr);
   if (p.conv_after.kernel != nullptr) {
     unconvolve(chain,
                {"kq convolution after softmax, backward", p.conv_after, MapKind::SoftmaxWeights,
@@ -178,12 +184,13 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
                params.lse);
   }
   chain.run("gradient of q", [&] {
-    chain.products().weighted_sum({chain.extent(chunk.score_rows, reach), chain.map(plan.d_scores),
-                                   chain.tensor(params.k), chain.tensor(params.d_q), p.scale},
-                                  p.type, chain.stream());
+    chain.products().weighted_sum(
+        {chain.extent(chunk.score_rows, reach), chain.map(plan.d_scores), chain.tensor(params.k),
+         chain.tensor(params.d_q), p.scale, nullptr},
+        p.type, chain.stream());
   });
   transposed_sum(chain, "gradient of k", chunk.score_rows, reach, plan.d_scores, params.q,
-                 params.d_k, plan.d_k_sum, p.scale);
+                 params.d_k, plan.d_k_sum, p.scale, nullptr);
 }
 
 void finish_gradients(Chain& chain) {

@@ -74,7 +74,7 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   MixingArgs args = {};
   args.extent = extent(rows, 0);
   args.plan = mixing_plan(mix, problem_.heads);
-  args.strips = strips();
+  args.strips = ceil_div(plan_.pitch, kMixingStripKeys);
   args.slots = plan_.sums_end > plan_.sums_begin ? mixing_sum_slots(plan_) : 0;
   return args;
 }
@@ -100,8 +100,16 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
              mixes = problem_.mix_before.weight != nullptr;
   const int reach = score_reach(problem_);
   run("scores", [&] {
-    products_.scores({extent(chunk_.rows, reach), tensor(q), tensor(k), map(plan_.scores),
-                      problem_.scale, convolves || mixes ? none : wanted, no_dropout()},
+    products_.scores({extent(chunk_.rows, reach),
+                      tensor(q),
+                      tensor(k),
+                      map(plan_.scores),
+                      problem_.scale,
+                      convolves || mixes ? none : wanted,
+                      no_dropout(),
+                      {},
+                      {},
+                      nullptr},
                      problem_.type, stream_);
   });
   if (convolves) {

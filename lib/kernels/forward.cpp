@@ -17,7 +17,8 @@ Status check_arguments(const ForwardParams& params) {
   return check_pointer(params.lse, "lse");
 }
 
-/// A from R, or from M where no convolution stands after the softmax.
+/// A from R, or from M where no convolution stands after the softmax. Where nothing at all stands
+/// there, the weighted sum reads M itself.
 void mix_weights(Chain& chain, const float* lse) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -32,7 +33,7 @@ void mix_weights(Chain& chain, const float* lse) {
     chain.run("head mixing after softmax", [&] {
       with_mixing(args.plan, [&](auto kernels) { kernels.after(args, p.type, chain.stream()); });
     });
-  } else if (p.conv_after.kernel == nullptr) {
+  } else if (p.conv_after.kernel == nullptr && !weights_from_softmax(p)) {
     PointwiseArgs args = {};
     args.extent = chain.extent(chain.chunk().rows, 0);
     args.mixed = chain.map(plan.mixed);
@@ -53,10 +54,13 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
   });
   chain.reconvolve(params.lse);
   mix_weights(chain, params.lse);
+  const bool reads_m =
+      p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr && p.dropout.rate == 0;
   chain.run("weighted sum", [&] {
-    chain.products().weighted_sum({chain.extent(rows, 0), chain.map(chain.plan().weights),
-                                   chain.tensor(params.v), chain.tensor(params.o), 1.0f},
-                                  p.type, chain.stream());
+    chain.products().weighted_sum(
+        {chain.extent(rows, 0), chain.map(reads_m ? chain.plan().mixed : chain.plan().weights),
+         chain.tensor(params.v), chain.tensor(params.o), 1.0f, reads_m ? lse : nullptr},
+        p.type, chain.stream());
   });
 }
 

@@ -78,26 +78,32 @@ __device__ inline void store_mixed_dots(const Points& p, const Points& d_p, cons
 /// dP. `args.gradient` is dA with the dropout already in it.
 template <class E, int kParts>
 __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(const MixingArgs args) {
+  wait_for_previous_kernel();
+  extern __shared__ uint4 shared_pieces[];
+  PieceRing<8 * kParts> ring(shared_pieces);  // R or M, dA
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;
-  WeightBlock w[kParts], transposed[kParts];
-  load_unit_weights<kParts>(w, args.weights, place.unit);
-  load_unit_weights<kParts>(transposed, args.transposed, place.unit);
+  const UnitWeights<kParts> w(args.weights, place.unit), transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
   float lse2[kParts][4];
   for_each_point_tile(
       args.extent,
+      [&](int stage, int row, int key) {
+        ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
+        ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,
+                                           key);
+      },
       [&](int row) {
         if (args.source_is_softmax)
           load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
       },
-      [&](int row, int key) {
+      [&](int stage, int row, int key) {
         Mixed mixed;
         clear(mixed);
         Points r_out = {};
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points r = load_inputs(args.source, place, heads, part, row, key);
+          Points r = ring.points(stage, 4 * part);
           if (args.source_is_softmax) apply_softmax(r, lse2[part], row, key);
           mix_points<Half>(mixed, w[part], r);
           if (part == place.part) {
@@ -110,7 +116,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
         clear(mixed);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points d_a = load_inputs(args.gradient, place, heads, part, row, key);
+          Points d_a = ring.points(stage, 4 * (kParts + part));
           keep_causal_inputs(d_a, row, key);
           mix_points<E>(mixed, transposed[part], d_a);
           accumulate_gram<E>(sums.value[part], r_out, to_output_layout<E>(d_a));
@@ -144,35 +150,42 @@ __device__ inline void softmax_gradient(Points& m, const Points& d_p, const floa
 template <class E, int kParts>
 __global__ void __launch_bounds__(kMixingThreads)
     mix_before_backward_kernel(const MixingArgs args) {
+  wait_for_previous_kernel();
+  extern __shared__ uint4 shared_pieces[];
+  PieceRing<12 * kParts> ring(shared_pieces);  // M, dP, C
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;
-  WeightBlock transposed[kParts];
-  load_unit_weights<kParts>(transposed, args.transposed, place.unit);
+  const UnitWeights<kParts> transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
   float lse2[kParts][4], dots[kParts][4];
   for_each_point_tile(
       args.extent,
+      [&](int stage, int row, int key) {
+        ring.template start_inputs<kParts>(stage, 0, args.mixed, place, heads, row, key);
+        ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,
+                                           key);
+        ring.template start_outputs<kParts>(stage, 8 * kParts, args.source, place, heads, row, key);
+      },
       [&](int row) {
         load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
         load_row_values<kParts>(dots, args.dots, args.dot_rows, row - args.extent.rows.begin, 1,
                                 place, heads);
       },
-      [&](int row, int key) {
+      [&](int stage, int row, int key) {
         Mixed mixed;
         clear(mixed);
         Points d_m_out = {};
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points d_m = load_inputs(args.mixed, place, heads, part, row, key);
-          softmax_gradient<E>(d_m, load_inputs(args.gradient, place, heads, part, row, key),
-                              lse2[part], dots[part]);
+          Points d_m = ring.points(stage, 4 * part);
+          softmax_gradient<E>(d_m, ring.points(stage, 4 * (kParts + part)), lse2[part], dots[part]);
           keep_causal_inputs(d_m, row, key);
           mix_points<E>(mixed, transposed[part], d_m);
           if (part == place.part) d_m_out = to_output_layout<E>(d_m);
         }
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points c = load_outputs(args.source, place, heads, part, row, key);
+          Points c = ring.points(stage, 4 * (2 * kParts + part));
           keep_causal_outputs(c, row, key);
 #pragma unroll
           for (int n = 0; n < 4; ++n) c.chunk[n] = convert_chunk<Half, E>(c.chunk[n]);
@@ -187,21 +200,18 @@ template <int kParts>
 void MixingKernels<kParts>::after_backward(const MixingArgs& args, ElementType type,
                                            cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    mix_after_backward_kernel<Brain, kParts>
-        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+    launch_mixing<8 * kParts>(mix_after_backward_kernel<Brain, kParts>, args, stream);
   } else {
-    mix_after_backward_kernel<Half, kParts><<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+    launch_mixing<8 * kParts>(mix_after_backward_kernel<Half, kParts>, args, stream);
   }
 }
 template <int kParts>
 void MixingKernels<kParts>::before_backward(const MixingArgs& args, ElementType type,
                                             cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    mix_before_backward_kernel<Brain, kParts>
-        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+    launch_mixing<12 * kParts>(mix_before_backward_kernel<Brain, kParts>, args, stream);
   } else {
-    mix_before_backward_kernel<Half, kParts>
-        <<<mixing_grid(args), kMixingThreads, 0, stream>>>(args);
+    launch_mixing<12 * kParts>(mix_before_backward_kernel<Half, kParts>, args, stream);
   }
 }
 

@@ -49,6 +49,7 @@ constexpr int convolution_shared_bytes(int query_span) {
 template <int kBlocks, MapKind kKind>
 __global__ void __launch_bounds__(kConvolutionThreads, 4)
     convolution_kernel(const ConvolutionArgs args) {
+  wait_for_previous_kernel();
   using Shape = TileShape<kBlocks>;
   extern __shared__ __align__(16) Number shared[];
   const Extent& extent = args.extent;
@@ -115,11 +116,11 @@ void ConvolutionKernels<kBlocks>::forward(MapKind kind, const ConvolutionArgs& a
   allow_shared_bytes(convolution_kernel<kBlocks, MapKind::Scores>, bytes);
   allow_shared_bytes(convolution_kernel<kBlocks, MapKind::SoftmaxWeights>, bytes);
   if (kind == MapKind::Scores) {
-    convolution_kernel<kBlocks, MapKind::Scores>
-        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+    launch(convolution_kernel<kBlocks, MapKind::Scores>, grid, kConvolutionThreads, bytes, stream,
+           args);
   } else {
-    convolution_kernel<kBlocks, MapKind::SoftmaxWeights>
-        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+    launch(convolution_kernel<kBlocks, MapKind::SoftmaxWeights>, grid, kConvolutionThreads, bytes,
+           stream, args);
   }
 }
 

@@ -56,14 +56,22 @@ __device__ void convolve_rows_transposed(Block& out, const Number* tile, const W
   }
 }
 
+/// The offset of 16-column square e in by-row order; the last one of an odd number of blocks reads
+/// its left half twice, since its right half would lie past the row.
+template <int kCount>
+__device__ inline int last_quad_offset(int e) {
+  const bool right_half = static_cast<int>(threadIdx.x) / 8 % 2 == 1;
+  return 2 * e + 1 == kCount && right_half ? 16 * e - 8 : 16 * e;
+}
+
 /// Adds this tile to the sums: sums[x, n] += sum over the warp's 16 rows and eight blocks t of
 /// dY[row+a, 8t+x] X[row, 8t+n].
-template <class E, int kBlocks>
+template <class E, int kBlocks, bool kKeysUpToOutput>
 __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Number* tile,
                                            const Number* own, int first_offset, int query_span,
-                                           bool keys_up_to_output, int first_row, int first_key) {
+                                           int first_row, int first_key) {
   using Shape = TileShape<kBlocks>;
-  constexpr int kPairs = KernelSums<kBlocks>::kPairs;
+  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kQuads = (Shape::kChunks + 1) / 2;
   const Lane lane = lane_place();
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   Word x[8][2];  // B fragments: [t][0] = rows 2q.., [t][1] = rows 2q+8.. of column 8t + g
@@ -74,33 +82,46 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
                            own + warp_row * kStagePitch + square_offset(kStagePitch) + 8 * t);
     x[t][0] = square[0], x[t][1] = square[1], x[t + 1][0] = square[2], x[t + 1][1] = square[3];
   }
-  const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
+  const Number* corner = tile + warp_row * Shape::kPitch + square_offset_by_row(Shape::kPitch);
 #pragma unroll
   for (int n = 0; n < kOffsetsABlock<kBlocks>; ++n) {
     const int a = first_offset + n;
     if (a >= query_span) break;
-    Word y[Shape::kChunks + 2]
-          [2];  // A fragments: [b][0] = rows 2q.., [b][1] = rows 2q+8.. of column 8b + g
+    // A fragments of columns 16 e..: the two blocks of a fragment must be neighbours in registers,
+    // so outputs at odd blocks t get fragments of their own.
+    Word even[kQuads + 1][4];
 #pragma unroll
-    for (int b = 0; b < Shape::kChunks; b += 2) {
-      Word square[4];
-      load_blocks_transposed(square,
-                             corner + a * Shape::kPitch + last_pair_offset<Shape::kChunks>(b));
-      y[b][0] = square[0], y[b][1] = square[1], y[b + 1][0] = square[2], y[b + 1][1] = square[3];
+    for (int e = 0; e < kQuads; ++e) {
+      load_blocks_transposed(even[e],
+                             corner + a * Shape::kPitch + last_quad_offset<Shape::kChunks>(e));
     }
-    if (Shape::kChunks % 2 == 0) y[Shape::kChunks][0] = y[Shape::kChunks][1] = 0;
-#pragma unroll
-    for (int t = 0; t < 8; ++t) {
+    even[kQuads][0] = even[kQuads][2] =
+        0;  // no output reads it: keeps the last odd fragment finite
+    const auto add = [&](int t, const Word(&fragment)[4], int pair) {
       Word low = x[t][0], high = x[t][1];
-      if (keys_up_to_output) {
+      if (kKeysUpToOutput) {
         const int key = first_key + 8 * t + lane.g, row = first_row + warp_row + 2 * lane.q + a;
         low = keep_pair(low, key <= row, key <= row + 1);
         high = keep_pair(high, key <= row + 8, key <= row + 9);
       }
+      mma_k16<E>(sums.value[n][pair], fragment[0], fragment[1], fragment[2], fragment[3], low,
+                 high);
+    };
+#pragma unroll
+    for (int e = 0; e < kQuads; ++e) {
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
-        const int b = t + 2 * pair;
-        mma_k16<E>(sums.value[n][pair], y[b][0], y[b + 1][0], y[b][1], y[b + 1][1], low, high);
+        const int t = 2 * (e - pair);
+        if (t >= 0 && t < 8) add(t, even[e], pair);
+      }
+    }
+#pragma unroll
+    for (int e = 0; e < kQuads; ++e) {
+      const Word odd[4] = {even[e][1], even[e + 1][0], even[e][3], even[e + 1][2]};
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair) {
+        const int t = 2 * (e - pair) + 1;
+        if (t >= 0 && t < 8) add(t, odd, pair);
       }
     }
   }
@@ -144,29 +165,6 @@ __device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* s
   }
 }
 
-/// Partial sums of X dX over this tile's keys, for the softmax's backward.
-template <class E>
-__device__ void store_row_dots(const Block& out, const Number* own, const RowDots& dots, int map,
-                               int first_row, int end, int tile) {
-  const Lane lane = lane_place();
-  const Word* words = reinterpret_cast<const Word*>(own);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane.g + 8 * half;
-    float sum = 0;
-#pragma unroll
-    for (int t = 0; t < 8; ++t) {
-      const float2 x = unpack<E>(words[warp_row * (kStagePitch / 2) + 4 * t + lane.q]);
-      const float2 d =
-          unpack<E>(pack<E>(out[t][2 * half], out[t][2 * half + 1]));  // as memory will hold it
-      sum += x.x * d.x + x.y * d.y;
-    }
-    sum = quad_sum(sum);
-    if (lane.q == 0 && first_row + warp_row < end)
-      dots.partials[dots.index(map, first_row + warp_row, tile)] = sum;
-  }
-}
-
 /// One stage: a tile of dY with its halo, and the block's own tile of X.
 template <int kBlocks>
 MTA_HOST_DEVICE constexpr int backward_stage_numbers(int query_span) {
@@ -185,6 +183,7 @@ MTA_HOST_DEVICE constexpr int backward_tile_bytes(int query_span) {
 template <class E, int kBlocks, MapKind kKind>
 __global__ void __launch_bounds__(kConvolutionThreads, 3)
     convolution_backward_kernel(const ConvolutionBackwardArgs args) {
+  wait_for_previous_kernel();
   using Shape = TileShape<kBlocks>;
   extern __shared__ __align__(16) Number shared[];
   const Extent& extent = args.extent;
@@ -233,8 +232,13 @@ __global__ void __launch_bounds__(kConvolutionThreads, 3)
     });
     __syncthreads();
     const bool exact = extent.reach > 0 && first_key + kTileKeys > first_row;
-    accumulate_kernel_gradient<E, kBlocks>(sums, d_y, own, first_offset, args.query_span, exact,
-                                           first_row, first_key);
+    if (exact) {
+      accumulate_kernel_gradient<E, kBlocks, true>(sums, d_y, own, first_offset, args.query_span,
+                                                   first_row, first_key);
+    } else {
+      accumulate_kernel_gradient<E, kBlocks, false>(sums, d_y, own, first_offset, args.query_span,
+                                                    first_row, first_key);
+    }
     if (first_offset == 0) {
       Block out = {};
       convolve_rows_transposed<E, kBlocks>(out, d_y, table, args.query_span, args.window.slack,
@@ -269,11 +273,11 @@ void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& ar
   allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::Scores>, bytes);
   allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>, bytes);
   if (kind == MapKind::Scores) {
-    convolution_backward_kernel<E, kBlocks, MapKind::Scores>
-        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+    launch(convolution_backward_kernel<E, kBlocks, MapKind::Scores>, grid, kConvolutionThreads,
+           bytes, stream, args);
   } else {
-    convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>
-        <<<grid, kConvolutionThreads, bytes, stream>>>(args);
+    launch(convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>, grid,
+           kConvolutionThreads, bytes, stream, args);
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/kernels/dropout.h"
+#include "lib/kernels/launch.cuh"
 #include "lib/kernels/matrix_unit.cuh"
 #include "lib/kernels/stages.h"
 #include "lib/kernels/tile_plan.h"
@@ -12,10 +13,11 @@ namespace mta::kernels {
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr int kStripTiles = kStripKeys / kTileKeys;
 
-/// More than 48 KB of shared memory is an opt-in of each kernel.
+/// More than 48 KB of shared memory, static memory included, is an opt-in of each kernel.
 template <class Kernel>
 void allow_shared_bytes(Kernel kernel, int bytes) {
-  if (bytes > 48 * 1024) {
+  constexpr int kFree = 40 * 1024;  // leaves room for static memory
+  if (bytes > kFree) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   }
 }
@@ -72,6 +74,11 @@ __device__ inline void load_written_tile(Number* target, const MapView& view, in
     copy_async(target + r * kStagePitch + chunk * kChunk,
                lines + (valid ? static_cast<std::size_t>(slots(r)) * view.pitch : 0), valid);
   }
+}
+
+/// The two numbers of a word, kept where the flag is set.
+__device__ inline Word keep_pair(Word word, bool low, bool high) {
+  return word & ((low ? 0xFFFFu : 0u) | (high ? 0xFFFF0000u : 0u));
 }
 
 /// Zeroes the numbers of an 8-key chunk from place `count` on.
@@ -159,6 +166,23 @@ __device__ inline void mask_block(Block& block, int first_row, int first_key, in
   }
 }
 
+/// After the copy of load_written_tile: turns this thread's pieces of M into causal softmax
+/// weights.
+template <class E>
+__device__ inline void finish_softmax_tile(Number* tile, int first_row, int end, int first_key,
+                                           const float* lse) {
+  constexpr int kChunks = kTileKeys / kChunk;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks,
+            step = static_cast<int>(blockDim.x) / kChunks;
+#pragma unroll 2
+  for (int r = static_cast<int>(threadIdx.x) / kChunks; r < kTileRows; r += step) {
+    const int row = first_row + r, causal = row + 1 - first_key - chunk * kChunk;
+    if (row >= end) continue;
+    uint4* piece = reinterpret_cast<uint4*>(tile + r * kStagePitch + chunk * kChunk);
+    *piece = keep_first(softmax_weights<E>(*piece, lse[row] * kLog2e), causal);
+  }
+}
+
 /// Where a warp writes its 16 rows in 16-byte pieces: lane n takes piece n % 8 of rows n / 8 + 0,
 /// 4, 8, 12.
 struct StoreRows {
@@ -202,32 +226,71 @@ __device__ void store_block(const Block& block, Number* stage, const StoreRows& 
   }
 }
 
-/// Maximum and sum of exponentials of the causal part of a block's rows, as fp16 memory will hold
-/// them. Rounds the block.
-__device__ inline void store_row_partials(Block& block, const RowStatistics& statistics, int map,
-                                          int first_row, int end, int first_key) {
+/// Maximum (base 2) and sum of exponentials of a quad's 64 keys of one row of M, from this lane's
+/// 16: word n holds keys key_of(n) and + 1 of the tile, of which those up to `last` are causal.
+template <class KeyOf>
+__device__ inline float2 row_partial(const Word (&m)[8], int last, KeyOf&& key_of) {
+  constexpr Word kMinusInfinity = 0xFC00FC00u;
+  Word words[8];
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    words[n] = m[n];
+    if (last >= kTileKeys - 1) continue;
+    const Word kept = keep_pair(0xFFFFFFFFu, key_of(n) <= last, key_of(n) < last);
+    words[n] = (words[n] & kept) | (kMinusInfinity & ~kept);
+  }
+  __half2 pair = word_as_half2(words[0]);
+#pragma unroll
+  for (int n = 1; n < 8; ++n) pair = __hmax2(pair, word_as_half2(words[n]));
+  const float maximum = quad_max(fmaxf(__low2float(pair), __high2float(pair))) * kLog2e;
+  float sum = 0;
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const float2 values = unpack<Half>(words[n]);
+    sum +=
+        exp2_fast(fmaf(values.x, kLog2e, -maximum)) + exp2_fast(fmaf(values.y, kLog2e, -maximum));
+  }
+  sum = quad_sum(sum);
+  return {maximum, maximum == -INFINITY ? 0.0f : sum};  // a row above this tile has no keys in it
+}
+
+/// The same for the rows of a block, as fp16 memory will hold them.
+__device__ inline void store_row_partials(const Block& block, const RowStatistics& statistics,
+                                          int map, int first_row, int end, int first_key) {
   const Lane lane = lane_place();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first_row + lane.g + 8 * half;
-    const int last = row - first_key - 2 * lane.q;  // place of the diagonal among this lane's keys
-    float maximum = -INFINITY, sum = 0;
+    Word words[8];
 #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      float& value = block[n / 2][2 * half + n % 2];
-      value = __half2float(__float2half_rn(value));
-      if (8 * (n / 2) + n % 2 <= last) maximum = fmaxf(maximum, value);
-    }
-    maximum = quad_max(maximum) * kLog2e;
+    for (int t = 0; t < 8; ++t) words[t] = pack<Half>(block[t][2 * half], block[t][2 * half + 1]);
+    const float2 partial =
+        row_partial(words, row - first_key, [&](int t) { return 8 * t + 2 * lane.q; });
+    if (lane.q == 0 && row < end)
+      statistics.partials[statistics.index(map, row, first_key / kTileKeys)] = partial;
+  }
+}
+
+/// Partial sums of X dX over this tile's keys, for the softmax's backward.
+template <class E>
+__device__ void store_row_dots(const Block& out, const Number* own, const RowDots& dots, int map,
+                               int first_row, int end, int tile) {
+  const Lane lane = lane_place();
+  const Word* words = reinterpret_cast<const Word*>(own);
 #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      const float power = exp2_fast(fmaf(block[n / 2][2 * half + n % 2], kLog2e, -maximum));
-      if (8 * (n / 2) + n % 2 <= last) sum += power;
+  for (int half = 0; half < 2; ++half) {
+    const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane.g + 8 * half;
+    float sum = 0;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      const float2 x = unpack<E>(words[warp_row * (kStagePitch / 2) + 4 * t + lane.q]);
+      const float2 d =
+          unpack<E>(pack<E>(out[t][2 * half], out[t][2 * half + 1]));  // as memory will hold it
+      sum += x.x * d.x + x.y * d.y;
     }
     sum = quad_sum(sum);
-    if (lane.q == 0 && row < end) {
-      statistics.partials[statistics.index(map, row, first_key / kTileKeys)] = {maximum, sum};
-    }
+    if (lane.q == 0 && first_row + warp_row < end)
+      dots.partials[dots.index(map, first_row + warp_row, tile)] = sum;
   }
 }
 

@@ -43,13 +43,17 @@ __device__ inline Word pack<Brain>(float low, float high) {
   return word;
 }
 
+__device__ inline __half2 word_as_half2(Word word) {
+  __half2 pair;
+  *reinterpret_cast<Word*>(&pair) = word;
+  return pair;
+}
+
 template <class E>
 __device__ float2 unpack(Word word);
 template <>
 __device__ inline float2 unpack<Half>(Word word) {
-  __half2 pair;
-  *reinterpret_cast<Word*>(&pair) = word;
-  return __half22float2(pair);
+  return __half22float2(word_as_half2(word));
 }
 template <>
 __device__ inline float2 unpack<Brain>(Word word) {

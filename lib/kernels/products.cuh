@@ -19,12 +19,26 @@ void with_type(ElementType type, Run&& run) {
 
 template <int kDim>
 void Products<kDim>::scores(const ScoresArgs& args, ElementType type, cudaStream_t stream) {
-  with_type(type, [&](auto e) { launch_scores<decltype(e), Half, kDim>(args, stream); });
+  with_type(type, [&](auto e) {
+    using E = decltype(e);
+    if (args.statistics.partials != nullptr) {
+      launch_scores<E, Half, kDim, ScoreExtra::Statistics>(args, stream);
+    } else {
+      launch_scores<E, Half, kDim, ScoreExtra::Nothing>(args, stream);
+    }
+  });
 }
 template <int kDim>
 void Products<kDim>::weight_gradient(const ScoresArgs& args, ElementType type,
                                      cudaStream_t stream) {
-  with_type(type, [&](auto e) { launch_scores<decltype(e), decltype(e), kDim>(args, stream); });
+  with_type(type, [&](auto e) {
+    using E = decltype(e);
+    if (args.dots.partials != nullptr) {
+      launch_scores<E, E, kDim, ScoreExtra::Dots>(args, stream);
+    } else {
+      launch_scores<E, E, kDim, ScoreExtra::Nothing>(args, stream);
+    }
+  });
 }
 template <int kDim>
 void Products<kDim>::weighted_sum(const WeightedSumArgs& args, ElementType type,

@@ -9,9 +9,15 @@ constexpr int kScoreThreads = 128;  // four warps of 16 rows
 constexpr int kScoreStripTiles =
     8;  // key tiles that a block walks with its 64 rows of X in registers
 
-template <int kDim>
+/// What a kernel does with a tile besides storing it.
+enum class ScoreExtra { Nothing, Statistics, Dots };
+
+/// Two stages of keys, the stages of the stores, and for the dots two stages of M.
+template <int kDim, ScoreExtra kExtra>
 constexpr int scores_shared_bytes() {
-  return static_cast<int>(sizeof(Number)) * (2 * kTileKeys * (kDim + 8) + kTileRows * kStagePitch);
+  constexpr int kTiles = kExtra == ScoreExtra::Dots ? 3 : 1;
+  return static_cast<int>(sizeof(Number)) *
+         (2 * kTileKeys * (kDim + 8) + kTiles * kTileRows * kStagePitch);
 }
 
 /// A 16-row slice of X as A fragments.
@@ -45,8 +51,9 @@ __device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const
 }
 
 /// Grid: (strips of key tiles, row tiles, maps). `Target` is the type of the map.
-template <class E, class Target, int kDim>
+template <class E, class Target, int kDim, ScoreExtra kExtra>
 __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresArgs args) {
+  wait_for_previous_kernel();
   extern __shared__ __align__(16) Number shared[];
   Number* keys = shared;  // two stages of 64 x (kDim + 8)
   Number* stage = shared + 2 * kTileKeys * (kDim + 8);
@@ -59,10 +66,20 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
       min(first_tile + kScoreStripTiles, key_tiles(last_row, extent.tokens, extent.reach));
   if (first_tile >= end_tile) return;
 
+  Number* mixed = stage + kTileRows * kStagePitch;
+  const auto load = [&](int tile) {
+    const int parity = (tile - first_tile) % 2;
+    load_tokens<kDim>(keys + parity * kTileKeys * (kDim + 8), args.y, map, extent.heads,
+                      tile * kTileKeys, extent.tokens);
+    if (kExtra == ScoreExtra::Dots) {
+      load_written_tile(mixed + parity * kTileRows * kStagePitch, args.mixed, map, first_row,
+                        extent.rows.end, tile * kTileKeys, extent.tokens, 0);
+    }
+  };
   load_tokens<kDim>(keys + kTileKeys * (kDim + 8), args.x, map, extent.heads, first_row,
                     extent.rows.end);
   commit_copies();
-  load_tokens<kDim>(keys, args.y, map, extent.heads, first_tile * kTileKeys, extent.tokens);
+  load(first_tile);
   commit_copies();
   wait_for_copies<1>();
   __syncthreads();
@@ -73,22 +90,27 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
   const int row = first_row + warp * 16;
   const StoreRows rows(args.target, map, row, extent.rows.end);
   for (int tile = first_tile; tile < end_tile; ++tile) {
-    Number* current = keys + (tile - first_tile) % 2 * kTileKeys * (kDim + 8);
-    Number* next = keys + (tile + 1 - first_tile) % 2 * kTileKeys * (kDim + 8);
-    if (tile + 1 < end_tile) {
-      load_tokens<kDim>(next, args.y, map, extent.heads, (tile + 1) * kTileKeys, extent.tokens);
-    }
+    const int parity = (tile - first_tile) % 2;
+    if (tile + 1 < end_tile) load(tile + 1);
     commit_copies();
     wait_for_copies<1>();
+    Number* m = mixed + parity * kTileRows * kStagePitch;
+    if (kExtra == ScoreExtra::Dots) {
+      finish_softmax_tile<E>(m, first_row, extent.rows.end, tile * kTileKeys,
+                             args.lse + static_cast<std::size_t>(map) * extent.tokens);
+    }
     __syncthreads();
     Block block;
-    multiply_rows<E, kDim>(block, x, current);
+    multiply_rows<E, kDim>(block, x, keys + parity * kTileKeys * (kDim + 8));
 #pragma unroll
     for (int t = 0; t < 8; ++t) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) block[t][e] *= args.factor;
     }
-    if (args.statistics.partials != nullptr) {
+    if (kExtra == ScoreExtra::Dots) {
+      store_row_dots<E>(block, m, args.dots, map, first_row, extent.rows.end, tile);
+    }
+    if (kExtra == ScoreExtra::Statistics) {
       store_row_partials(block, args.statistics, map, row, extent.rows.end, tile * kTileKeys);
     }
     store_block<Target>(block, stage + warp * 16 * kStagePitch, rows, map, tile * kTileKeys,
@@ -97,14 +119,15 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
   }
 }
 
-template <class E, class Target, int kDim>
+template <class E, class Target, int kDim, ScoreExtra kExtra>
 void launch_scores(const ScoresArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = scores_shared_bytes<kDim>();
-  static_assert(kBytes <= 48 * 1024, "more needs cudaFuncSetAttribute");
+  constexpr int kBytes = scores_shared_bytes<kDim, kExtra>();
   const Extent& extent = args.extent;
   const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), kScoreStripTiles)),
                   static_cast<unsigned>(extent.row_tiles()), static_cast<unsigned>(extent.maps));
-  scores_kernel<E, Target, kDim><<<grid, kScoreThreads, kBytes, stream>>>(args);
+  const auto kernel = scores_kernel<E, Target, kDim, kExtra>;
+  allow_shared_bytes(kernel, kBytes);
+  launch(kernel, grid, kScoreThreads, kBytes, stream, args);
 }
 
 }  // namespace mta::kernels

@@ -18,43 +18,64 @@ __device__ int row_of_warp(const Extent& extent) {
          static_cast<int>(threadIdx.x) / kWarp;
 }
 
-__device__ float warp_sum(float x) {
-  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
+constexpr int kLanesARow = 8;  // of the kernels that join partial results
+constexpr int kJoinedRows = kRowThreads / kLanesARow;
+
+dim3 join_grid(const Extent& extent) {
+  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kJoinedRows)),
+              static_cast<unsigned>(extent.maps));
+}
+
+__device__ float lanes_sum(float x) {
+  for (int step = kLanesARow / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
   return x;
 }
-__device__ float warp_max(float x) {
-  for (int step = kWarp / 2; step > 0; step /= 2)
+__device__ float lanes_max(float x) {
+  for (int step = kLanesARow / 2; step > 0; step /= 2) {
     x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
+  }
   return x;
 }
 
 __global__ void __launch_bounds__(kRowThreads)
     finish_softmax_kernel(Extent extent, RowStatistics statistics, float* lse) {
-  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent),
-            lane = static_cast<int>(threadIdx.x) % kWarp;
-  if (row >= extent.rows.end) return;
-  const int tiles = key_tiles(row, extent.tokens, 0);
+  wait_for_previous_kernel();
+  const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
+  const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
+                  static_cast<int>(threadIdx.x) / kLanesARow;
+  const int tiles = row < extent.rows.end ? key_tiles(row, extent.tokens, 0) : 0;
   const float2* partials = statistics.partials + statistics.index(map, row, 0);
   float maximum = -INFINITY, sum = 0;
-  for (int t = lane; t < tiles; t += kWarp) maximum = fmaxf(maximum, partials[t].x);
-  maximum = warp_max(maximum);
-  for (int t = lane; t < tiles; t += kWarp)
-    sum += partials[t].y * exp2_fast(partials[t].x - maximum);
-  sum = warp_sum(sum);
-  if (lane == 0)
-    lse[static_cast<std::size_t>(map) * extent.tokens + row] = (maximum + log2f(sum)) / kLog2e;
+#pragma unroll 4
+  for (int t = lane; t < tiles; t += kLanesARow) {
+    const float2 partial = partials[t];
+    const float joined = fmaxf(maximum, partial.x);
+    sum = sum * exp2_fast(maximum - joined) + partial.y * exp2_fast(partial.x - joined);
+    maximum = joined;
+  }
+  const float joined = lanes_max(maximum);
+  sum = lanes_sum(sum * exp2_fast(maximum - joined));
+  if (lane == 0 && row < extent.rows.end) {
+    lse[static_cast<std::size_t>(map) * extent.tokens + row] = (joined + log2f(sum)) / kLog2e;
+  }
 }
 
 __global__ void __launch_bounds__(kRowThreads)
     finish_dots_kernel(Extent extent, RowDots partials, float* dots) {
-  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent),
-            lane = static_cast<int>(threadIdx.x) % kWarp;
-  if (row >= extent.rows.end) return;
+  wait_for_previous_kernel();
+  const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
+  const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
+                  static_cast<int>(threadIdx.x) / kLanesARow;
+  const int tiles = row < extent.rows.end ? key_tiles(row, extent.tokens, 0) : 0;
   float sum = 0;
-  for (int t = lane; t < key_tiles(row, extent.tokens, 0); t += kWarp)
+#pragma unroll 4
+  for (int t = lane; t < tiles; t += kLanesARow) {
     sum += partials.partials[partials.index(map, row, t)];
-  sum = warp_sum(sum);
-  if (lane == 0) dots[static_cast<std::size_t>(map) * partials.rows + row - partials.begin] = sum;
+  }
+  sum = lanes_sum(sum);
+  if (lane == 0 && row < extent.rows.end) {
+    dots[static_cast<std::size_t>(map) * partials.rows + row - partials.begin] = sum;
+  }
 }
 
 /// Walks a row in 8-key chunks up to the end of its last tile: visit(key, causal keys in the
@@ -71,6 +92,7 @@ __device__ void for_each_chunk_of_row(const Extent& extent, int row, Visit&& vis
 /// A = dropout(P); with `kDots` also the partial sums of P dA.
 template <class E, bool kDots>
 __global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const PointwiseArgs args) {
+  wait_for_previous_kernel();
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
   if (row >= extent.rows.end) return;
@@ -102,6 +124,7 @@ __global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const Poin
 
 template <class E>
 __global__ void __launch_bounds__(kRowThreads) softmax_backward_kernel(const PointwiseArgs args) {
+  wait_for_previous_kernel();
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
   if (row >= extent.rows.end) return;
@@ -123,9 +146,9 @@ __global__ void __launch_bounds__(kRowThreads) softmax_backward_kernel(const Poi
 template <class E>
 void launch_softmax_weights(const PointwiseArgs& args, cudaStream_t stream) {
   if (args.row_dots.partials != nullptr) {
-    softmax_weights_kernel<E, true><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+    launch(softmax_weights_kernel<E, true>, row_grid(args.extent), kRowThreads, 0, stream, args);
   } else {
-    softmax_weights_kernel<E, false><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+    launch(softmax_weights_kernel<E, false>, row_grid(args.extent), kRowThreads, 0, stream, args);
   }
 }
 
@@ -133,11 +156,11 @@ void launch_softmax_weights(const PointwiseArgs& args, cudaStream_t stream) {
 
 void finish_softmax(const Extent& extent, const RowStatistics& statistics, float* lse,
                     cudaStream_t stream) {
-  finish_softmax_kernel<<<row_grid(extent), kRowThreads, 0, stream>>>(extent, statistics, lse);
+  launch(finish_softmax_kernel, join_grid(extent), kRowThreads, 0, stream, extent, statistics, lse);
 }
 
 void finish_dots(const Extent& extent, const RowDots& partials, float* dots, cudaStream_t stream) {
-  finish_dots_kernel<<<row_grid(extent), kRowThreads, 0, stream>>>(extent, partials, dots);
+  launch(finish_dots_kernel, join_grid(extent), kRowThreads, 0, stream, extent, partials, dots);
 }
 
 void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t stream) {
@@ -150,9 +173,9 @@ void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t s
 
 void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    softmax_backward_kernel<Brain><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+    launch(softmax_backward_kernel<Brain>, row_grid(args.extent), kRowThreads, 0, stream, args);
   } else {
-    softmax_backward_kernel<Half><<<row_grid(args.extent), kRowThreads, 0, stream>>>(args);
+    launch(softmax_backward_kernel<Half>, row_grid(args.extent), kRowThreads, 0, stream, args);
   }
 }
 

@@ -73,21 +73,30 @@ struct ScoresArgs {
   float factor;
   RowStatistics statistics;  // of the target, when it is M
   DropoutArgs dropout;       // on the target, when it is dA
+  // With partial dots, of the target dA = dP and P = exp(M - lse), where nothing stands after the
+  // softmax:
+  RowDots dots;
+  MapView mixed;
+  const float* lse;  // [maps, T]
 };
-/// target[i] = factor sum_j map[i, j] y_j.
+/// target[i] = factor sum_j map[i, j] y_j. With `lse` the map is M, and exp(M - lse) takes its
+/// place.
 struct WeightedSumArgs {
   Extent extent;
   MapView map;
   TensorView y, target;
   float factor;
+  const float* lse;  // [maps, T]; null: the map holds the weights themselves
 };
-/// target[j] = factor sum_i map[i, j] x_i over all chunks; `sum` keeps it between them.
+/// target[j] = factor sum_i map[i, j] x_i over all chunks; `sum` keeps it between them. `lse` as
+/// above.
 struct TransposedSumArgs {
   Extent extent;
   MapView map;
   TensorView x, target;
   float* sum;  // fp32 [maps, T, d]; null with one chunk
   float factor;
+  const float* lse;
 };
 
 template <int kDim>

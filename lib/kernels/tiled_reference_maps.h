@@ -31,7 +31,8 @@ struct RingMap {
   }
 };
 
-/// Names of one offset are one buffer, as in the kernels' workspace.
+/// Names of one offset are one buffer, as in the kernels' workspace. A that the kernels never store
+/// (kNone) gets one of its own.
 class Buffers {
  public:
   Buffers(int maps, const WorkspacePlan& plan) : maps_(maps), plan_(plan) {}

@@ -157,9 +157,4 @@ __device__ inline void multiply_band(float (&out)[4], const Word (&x)[kCount][2]
     mma_k8<E>(out, x[t + kBlocks - 1][0], x[t + kBlocks - 1][1], band[kBlocks - 1]);
 }
 
-/// The two numbers of a word, kept where the flag is set.
-__device__ inline Word keep_pair(Word word, bool low, bool high) {
-  return word & ((low ? 0xFFFFu : 0u) | (high ? 0xFFFF0000u : 0u));
-}
-
 }  // namespace mta::kernels

@@ -22,8 +22,9 @@ __device__ void visit_sums(float* sum, int map, int tokens, int first, Visit&& v
 }
 
 /// Grid: (key tiles, maps). A block owns 64 keys and walks the rows at or below them.
-template <class E, int kDim>
+template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const TransposedSumArgs args) {
+  wait_for_previous_kernel();
   extern __shared__ __align__(16) Number shared[];
   constexpr int kStageNumbers = kTileRows * kStagePitch + kTileRows * (kDim + 8);
   const Extent& extent = args.extent;
@@ -48,8 +49,12 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
     if (tile + 1 < tiles) load(tile + 1);
     commit_copies();
     wait_for_copies<1>();
+    Number* stage = shared + tile % 2 * kStageNumbers;
+    if (kSoftmax) {
+      finish_softmax_tile<E>(stage, begin + tile * kTileRows, extent.rows.end, first_key,
+                             args.lse + static_cast<std::size_t>(map) * extent.tokens);
+    }
     __syncthreads();
-    const Number* stage = shared + tile % 2 * kStageNumbers;
     Word a[4][4];  // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row
                    // order
     const Number* corner = stage + warp * 16 + square_offset_by_row(kStagePitch);
@@ -79,11 +84,13 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
 template <class E, int kDim>
 void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
   constexpr int kBytes = sum_shared_bytes<kDim>();
-  allow_shared_bytes(transposed_sum_kernel<E, kDim>, kBytes);
   const Extent& extent = args.extent;
   const dim3 grid(static_cast<unsigned>(extent.last_key_tiles()),
                   static_cast<unsigned>(extent.maps));
-  transposed_sum_kernel<E, kDim><<<grid, kSumThreads, kBytes, stream>>>(args);
+  const auto kernel = args.lse != nullptr ? transposed_sum_kernel<E, kDim, true>
+                                          : transposed_sum_kernel<E, kDim, false>;
+  allow_shared_bytes(kernel, kBytes);
+  launch(kernel, grid, kSumThreads, kBytes, stream, args);
 }
 
 }  // namespace mta::kernels

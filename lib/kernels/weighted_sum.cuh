@@ -48,9 +48,30 @@ __device__ void store_tokens(const float (&sums)[kDim / 8][4], const TensorView&
   }
 }
 
+/// Turns a warp's fragments of M into softmax weights: rows first_row + g and + 8, keys first_key +
+/// 16 k + 2 q, + 8.
+template <class E>
+__device__ void apply_softmax(Word (&a)[4][4], const float (&lse2)[2], int first_row,
+                              int first_key) {
+  const Lane lane = lane_place();
+  const bool all_causal = first_key + kTileKeys - 1 <= first_row;
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      a[k][n] = weight_pair<E>(a[k][n], lse2[n % 2]);
+      if (all_causal) continue;
+      const int row = first_row + lane.g + n % 2 * 8,
+                key = first_key + 16 * k + n / 2 * 8 + 2 * lane.q;
+      a[k][n] = keep_pair(a[k][n], key <= row, key < row);
+    }
+  }
+}
+
 /// Grid: (row tiles, maps).
-template <class E, int kDim>
+template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const WeightedSumArgs args) {
+  wait_for_previous_kernel();
   extern __shared__ __align__(16) Number shared[];
   constexpr int kStageNumbers = kTileRows * kStagePitch + kTileKeys * (kDim + 8);
   const Extent& extent = args.extent;
@@ -67,6 +88,14 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
     load_tokens<kDim>(stage + kTileRows * kStagePitch, args.y, map, extent.heads, tile * kTileKeys,
                       extent.tokens);
   };
+  const int row = first_row + warp * 16;
+  float lse2[2] = {};
+  if (kSoftmax) {
+    const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+    const int g = lane_place().g;
+    for (int half = 0; half < 2; ++half)
+      lse2[half] = lse[min(row + g + 8 * half, last_row)] * kLog2e;
+  }
   float sums[kDim / 8][4] = {};
   load(0);
   commit_copies();
@@ -80,6 +109,7 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
     const Number* corner = stage + warp * 16 * kStagePitch + square_offset(kStagePitch);
 #pragma unroll
     for (int k = 0; k < 4; ++k) load_blocks(a[k], corner + 16 * k);
+    if (kSoftmax) apply_softmax<E>(a, lse2, row, tile * kTileKeys);
     accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
     __syncthreads();
   }
@@ -90,10 +120,12 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
   constexpr int kBytes = sum_shared_bytes<kDim>();
-  allow_shared_bytes(weighted_sum_kernel<E, kDim>, kBytes);
   const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
                   static_cast<unsigned>(args.extent.maps));
-  weighted_sum_kernel<E, kDim><<<grid, kSumThreads, kBytes, stream>>>(args);
+  const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>
+                                          : weighted_sum_kernel<E, kDim, false>;
+  allow_shared_bytes(kernel, kBytes);
+  launch(kernel, grid, kSumThreads, kBytes, stream, args);
 }
 
 }  // namespace mta::kernels

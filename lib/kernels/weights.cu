@@ -1,5 +1,6 @@
 // Prepares kernels and mixing weights for the matrix unit, and finishes their gradients from
 // ordered partial sums.
+#include "lib/kernels/launch.cuh"
 #include "lib/kernels/matrix_unit.cuh"
 #include "lib/kernels/stages.h"
 
@@ -18,6 +19,7 @@ struct TableArgs {
 /// Pair tables: word n holds the taps n - kTableOrigin and the next.
 template <class E>
 __global__ void __launch_bounds__(kPrepareThreads) table_kernel(const TableArgs args) {
+  wait_for_previous_kernel();
   const int place = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (place >= args.heads * args.query_span * args.words) return;
   const int word = place % args.words, a = place / args.words % args.query_span;
@@ -58,6 +60,7 @@ __device__ void block_heads(const MixingPlan& plan, int heads, int unit, int par
 
 template <class E>
 __global__ void __launch_bounds__(kPrepareThreads) block_kernel(const BlockArgs args) {
+  wait_for_previous_kernel();
   const int unit = static_cast<int>(blockIdx.x) / args.plan.parts,
             part = static_cast<int>(blockIdx.x) % args.plan.parts;
   const int o = static_cast<int>(threadIdx.x) / 16, i = static_cast<int>(threadIdx.x) % 16;
@@ -78,9 +81,8 @@ void prepare_table(const Convolution& conv, Word* table, int heads, bool flipped
   const TableArgs args = {conv.kernel,   table, heads,  conv.query_span,
                           conv.key_span, words, flipped};
   const int count = heads * conv.query_span * words;
-  table_kernel<E>
-      <<<static_cast<unsigned>(ceil_div(count, kPrepareThreads)), kPrepareThreads, 0, stream>>>(
-          args);
+  launch(table_kernel<E>, static_cast<unsigned>(ceil_div(count, kPrepareThreads)), kPrepareThreads,
+         0, stream, args);
 }
 
 template <class E>
@@ -88,8 +90,9 @@ void prepare_blocks(const Mixing& mix, Number* blocks, int heads, bool transpose
                     cudaStream_t stream) {
   if (blocks == nullptr) return;
   const MixingPlan plan = mixing_plan(mix, heads);
-  block_kernel<E><<<static_cast<unsigned>(plan.units * plan.parts), kPrepareThreads, 0, stream>>>(
-      {mix.weight, blocks, plan, heads, transposed});
+  const BlockArgs args = {mix.weight, blocks, plan, heads, transposed};
+  launch(block_kernel<E>, static_cast<unsigned>(plan.units * plan.parts), kPrepareThreads, 0,
+         stream, args);
 }
 
 template <class E>
@@ -100,7 +103,7 @@ void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStr
   prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, false, stream);
 }
 
-constexpr int kReduceWidth = 8, kReduceSlices = 64;
+constexpr int kReduceWidth = 8, kReduceSlices = 128;
 
 /// sums [outer, slots, width]: the sum over `batches` outer blocks, `stride` apart, and all slots
 /// of one column. The slices' order is fixed, so the result does not depend on the run. Lane:
@@ -125,6 +128,7 @@ __device__ float sum_slots(const float* sums, int first, int batches, int stride
 __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
     convolution_gradient_kernel(const float* sums, float* gradient, int batches, int heads,
                                 int slots, int taps) {
+  wait_for_previous_kernel();
   const int column = static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x),
             head = static_cast<int>(blockIdx.y);
   const float sum = sum_slots(sums, head, batches, heads, slots, taps, column);
@@ -134,6 +138,7 @@ __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
 __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
     mixing_gradient_kernel(const float* sums, float* gradient, int batches, MixingPlan plan,
                            int heads, int slots) {
+  wait_for_previous_kernel();
   const int column =
       static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x);  // 16 row + column of the square
   const int unit = static_cast<int>(blockIdx.y) / plan.parts,
@@ -165,16 +170,16 @@ void finish_convolution_gradient(const Convolution& conv, const float* sums, int
   const int taps = conv.query_span * conv.key_span;
   const dim3 grid(static_cast<unsigned>(ceil_div(taps, kReduceWidth)),
                   static_cast<unsigned>(heads));
-  convolution_gradient_kernel<<<grid, dim3(kReduceWidth, kReduceSlices), 0, stream>>>(
-      sums, conv.gradient, batches, heads, slots, taps);
+  launch(convolution_gradient_kernel, grid, dim3(kReduceWidth, kReduceSlices), 0, stream, sums,
+         conv.gradient, batches, heads, slots, taps);
 }
 
 void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads, int slots,
                             cudaStream_t stream) {
   const MixingPlan plan = mixing_plan(mix, heads);
   const dim3 grid(256 / kReduceWidth, static_cast<unsigned>(plan.units * plan.parts));
-  mixing_gradient_kernel<<<grid, dim3(kReduceWidth, kReduceSlices), 0, stream>>>(
-      sums, mix.gradient, batches, plan, heads, slots);
+  launch(mixing_gradient_kernel, grid, dim3(kReduceWidth, kReduceSlices), 0, stream, sums,
+         mix.gradient, batches, plan, heads, slots);
 }
 
 }  // namespace mta::kernels

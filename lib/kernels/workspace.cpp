@@ -71,7 +71,7 @@ void take_forward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
 }
 
 /// Backward keeps S, C and M; R, A, dP and dC follow each other in one buffer, dA and dR in
-/// another.
+/// another. Where A is not stored, dC takes the place of dA and there is no first buffer.
 void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   const auto map = [&] { return layout.take(plan.map_bytes); };
   const bool wide_before = mixing_plan(p.mix_before, p.heads).parts > 1;
@@ -79,14 +79,15 @@ void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   plan.scores = map();
   plan.convolved = p.conv_before.kernel != nullptr ? map() : plan.scores;
   plan.mixed = p.mix_before.weight != nullptr ? map() : plan.convolved;
-  const std::size_t first = map(), second = map();
+  const std::size_t second = map();
+  const std::size_t first = weights_from_softmax(p) ? WorkspacePlan::kNone : map();
   const std::size_t spare = wide_before || wide_after ? map() : WorkspacePlan::kNone;
   plan.reconvolved = p.conv_after.kernel != nullptr ? first : plan.mixed;
   plan.weights = wide_after ? spare : first;
   plan.d_weights = second;
   plan.d_reconvolved = wide_after ? map() : second;
   plan.d_softmax = p.conv_after.kernel != nullptr ? first : plan.d_reconvolved;
-  plan.d_mixed = wide_before ? spare : first;
+  plan.d_mixed = wide_before ? spare : weights_from_softmax(p) ? second : first;
   plan.d_scores = p.conv_before.kernel != nullptr ? plan.scores : plan.d_mixed;
 }
 

@@ -47,7 +47,8 @@ MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int uni
 
 /// Keys that a block of the gradient kernels sweeps before it writes its partial sums.
 constexpr int kStripKeys = 512;
-constexpr int kMixingRows = 16;  // rows of a mixing block
+constexpr int kMixingRows = 16;        // rows of a mixing block
+constexpr int kMixingStripKeys = 256;  // and its keys
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
@@ -94,13 +95,18 @@ inline int convolution_sum_slots(const WorkspacePlan& plan) {
 }
 /// The same for one mixing unit of one batch element, [row group, strip].
 inline int mixing_sum_slots(const WorkspacePlan& plan) {
-  return ceil_div(plan.rows + kSpareRows, kMixingRows) * ceil_div(plan.pitch, kStripKeys);
+  return ceil_div(plan.rows + kSpareRows, kMixingRows) * ceil_div(plan.pitch, kMixingStripKeys);
 }
 
 /// Keys past the diagonal that a row of the score map, and of its gradient, reaches.
 inline int score_reach(const Problem& p) {
   const bool exact = p.conv_before.kernel != nullptr && p.causality == Causality::Exact;
   return exact ? p.conv_before.query_span - 1 : 0;
+}
+
+/// Nothing stands between the softmax and the weighted sum: the products make A from M themselves.
+inline bool weights_from_softmax(const Problem& p) {
+  return p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr && p.dropout.rate == 0;
 }
 
 /// One chunk of a batch group: the rows of its forward stages, and of the gradient stages that lag

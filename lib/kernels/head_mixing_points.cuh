@@ -1,0 +1,343 @@
+// Head mixing at single points of the maps: layouts, copies and products that both directions
+// share.
+//
+// A warp mixes 16 heads at 64 neighbouring keys of one row: out[16 heads, points] = W[16, 16] in[16
+// heads, points], eight points an instruction. Point n (0..7) of instruction t is key
+// 8 * group(n) + t, so that a lane reads and writes whole 16-byte pieces:
+//
+//   input layout (B operand):  lane (g, q) has heads 2q, 2q+1, 2q+8, 2q+9, keys of group(g)
+//   output layout (C operand): lane (g, q) has heads g, g+8, keys of groups q and q+4
+//   group(2q) = q, group(2q+1) = q+4
+//
+// A lane copies the pieces that it will use itself, a tile ahead, so there is no barrier.
+#pragma once
+
+#include "lib/kernels/map_view.cuh"
+
+namespace mta::kernels {
+
+constexpr int kMixingThreads = 128;  // four warps: each takes every fourth row
+constexpr int kMixingWarps = kMixingThreads / kWarp;
+constexpr int kMixingStripTiles = kMixingStripKeys / kTileKeys;
+constexpr int kMixingStages = 2;  // tiles of a lane's pieces in shared memory
+
+/// Four heads' chunks in input layout, or (head g: group q, q+4; head g+8: group q, q+4) in output
+/// layout.
+struct Points {
+  uint4 chunk[4];
+};
+
+/// Where a warp stands.
+struct MixingPlace {
+  int batch, unit;
+  MixingUnit heads;
+  int part;  // which 16-head block of a wide group the outputs are; 0 for narrow ones
+};
+
+__device__ inline int input_group() {
+  const Lane lane = lane_place();
+  return lane.g / 2 + lane.g % 2 * 4;
+}
+
+/// The head of input slot 0..3 of part `part`, counted from the unit's first head.
+__device__ inline int input_head(int part, int slot) {
+  return 16 * part + 2 * lane_place().q + slot % 2 + slot / 2 * 8;
+}
+
+/// This lane's pieces of the tiles under way: [stage, piece, thread].
+template <int kPieces>
+class PieceRing {
+ public:
+  __device__ explicit PieceRing(uint4* shared) : pieces_(shared + threadIdx.x) {}
+  static constexpr int kBytes = kMixingStages * kPieces * kMixingThreads * 16;
+
+  /// Copies pieces first_piece.. of the input layout (4 for each part).
+  template <int kParts>
+  __device__ void start_inputs(int stage, int first_piece, const MapView& view,
+                               const MixingPlace& place, int heads, int row, int key) {
+    const int first_map = place.batch * heads + place.heads.in_first;
+#pragma unroll(kParts == 1 ? 4 : 1)  // wide groups: fewer addresses at a time
+    for (int n = 0; n < 4 * kParts; ++n) {
+      const int head = input_head(n / 4, n % 4);
+      start(stage, first_piece + n, view, first_map, head, place.heads.in_count, row,
+            key + 8 * input_group());
+    }
+  }
+  /// The same in output layout.
+  template <int kParts>
+  __device__ void start_outputs(int stage, int first_piece, const MapView& view,
+                                const MixingPlace& place, int heads, int row, int key) {
+    const Lane lane = lane_place();
+    const int first_map = place.batch * heads + place.heads.in_first;
+#pragma unroll(kParts == 1 ? 4 : 1)  // wide groups: fewer addresses at a time
+    for (int n = 0; n < 4 * kParts; ++n) {
+      const int head = 16 * (n / 4) + lane.g + n % 4 / 2 * 8;
+      start(stage, first_piece + n, view, first_map, head, place.heads.in_count, row,
+            key + 8 * (lane.q + n % 2 * 4));
+    }
+  }
+  __device__ Points points(int stage, int first_piece) const {
+    Points points;
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      points.chunk[n] = pieces_[(stage * kPieces + first_piece + n) * kMixingThreads];
+    }
+    return points;
+  }
+
+ private:
+  __device__ void start(int stage, int piece, const MapView& view, int first_map, int head,
+                        int head_count, int row, int key) {
+    const bool valid = head < head_count;
+    const Number* source = map_row(view, first_map + (valid ? head : 0), row) + key;
+    copy_async(reinterpret_cast<Number*>(pieces_ + (stage * kPieces + piece) * kMixingThreads),
+               source, valid);
+  }
+
+  uint4* pieces_;
+};
+
+/// Zeroes keys past the diagonal; `group_of(n)` is the key group of chunk n.
+template <class GroupOf>
+__device__ inline void keep_causal(Points& points, int row, int key, GroupOf&& group_of) {
+  if (key + kTileKeys - 1 <= row) return;
+#pragma unroll
+  for (int n = 0; n < 4; ++n)
+    points.chunk[n] = keep_first(points.chunk[n], row + 1 - key - 8 * group_of(n));
+}
+__device__ inline void keep_causal_inputs(Points& points, int row, int key) {
+  keep_causal(points, row, key, [](int) { return input_group(); });
+}
+__device__ inline void keep_causal_outputs(Points& points, int row, int key) {
+  keep_causal(points, row, key, [](int n) { return lane_place().q + n % 2 * 4; });
+}
+
+/// exp(M - lse) of a part's heads in input layout, zero past the diagonal.
+__device__ inline void apply_softmax(Points& points, const float (&lse2)[4], int row, int key) {
+#pragma unroll
+  for (int slot = 0; slot < 4; ++slot)
+    points.chunk[slot] = softmax_weights<Half>(points.chunk[slot], lse2[slot]);
+  keep_causal_inputs(points, row, key);
+}
+
+/// A [16, 16] block of weights as the A fragment.
+struct WeightBlock {
+  Word a[4];
+};
+__device__ inline WeightBlock load_weights(const Number* block) {
+  const Lane lane = lane_place();
+  const Word* words = reinterpret_cast<const Word*>(block);  // rows of 8 words
+  return {{words[lane.g * 8 + lane.q], words[(lane.g + 8) * 8 + lane.q],
+           words[lane.g * 8 + lane.q + 4], words[(lane.g + 8) * 8 + lane.q + 4]}};
+}
+
+/// The identity as weights: moves numbers from input to output layout, exactly.
+template <class E>
+__device__ inline WeightBlock identity_weights() {
+  const Lane lane = lane_place();
+  const Word one = lane.g / 2 != lane.q
+                       ? 0u
+                       : pack<E>(lane.g % 2 == 0 ? 1.0f : 0.0f, lane.g % 2 == 0 ? 0.0f : 1.0f);
+  return {{one, 0u, 0u, one}};
+}
+
+/// fp32 outputs: [t][n], chunk n of output layout at key t of its group.
+using Mixed = float[8][4];
+
+__device__ inline void clear(Mixed& mixed) {
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+#pragma unroll
+    for (int n = 0; n < 4; ++n) mixed[t][n] = 0;
+  }
+}
+
+/// out += W in. Chunk n of `out` is (head g + 8 (n / 2), group q + 4 (n % 2)): the C fragment's own
+/// order.
+template <class E>
+__device__ inline void mix_points(Mixed& out, const WeightBlock& w, const Points& in) {
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+    const auto word = [&](int slot) { return (&in.chunk[slot].x)[t / 2]; };
+    const unsigned halves = t % 2 == 0 ? 0x5410u : 0x7632u;
+    mma_k16<E>(out[t], w.a[0], w.a[1], w.a[2], w.a[3], __byte_perm(word(0), word(1), halves),
+               __byte_perm(word(2), word(3), halves));
+  }
+}
+
+template <class E>
+__device__ inline Points pack_outputs(const Mixed& mixed) {
+  Points points;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    points.chunk[n] = {pack<E>(mixed[0][n], mixed[1][n]), pack<E>(mixed[2][n], mixed[3][n]),
+                       pack<E>(mixed[4][n], mixed[5][n]), pack<E>(mixed[6][n], mixed[7][n])};
+  }
+  return points;
+}
+
+/// Moves inputs to output layout through the matrix unit.
+template <class E>
+__device__ inline Points to_output_layout(const Points& in) {
+  Mixed mixed;
+  clear(mixed);
+  mix_points<E>(mixed, identity_weights<E>(), in);
+  return pack_outputs<E>(mixed);
+}
+
+/// The map of an output head (0: g, 1: g+8), or -1 where there is none.
+__device__ inline int output_map(const MixingPlace& place, int heads, int half) {
+  const int head = lane_place().g + 8 * half;
+  return head < place.heads.out_count ? place.batch * heads + place.heads.out_first + head : -1;
+}
+
+template <class E>
+__device__ inline void store_outputs(const Points& points, const MapView& view,
+                                     const MixingPlace& place, int heads, int row, int key,
+                                     const DropoutArgs& dropout) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int map = output_map(place, heads, n / 2);
+    if (map < 0) continue;
+    const int first = key + 8 * (lane_place().q + n % 2 * 4);
+    uint4 chunk = points.chunk[n];
+    if (dropout.threshold > 0) chunk = drop<E>(chunk, dropout, map, row, first);
+    *reinterpret_cast<uint4*>(map_row(view, map, row) + first) = chunk;
+  }
+}
+
+/// Row maxima and sums of exponentials of this tile's causal keys.
+__device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
+                                            const MixingPlace& place, int heads, int row, int key) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    Word words[8];
+#pragma unroll
+    for (int n = 0; n < 8; ++n) words[n] = (&m.chunk[2 * half + n / 4].x)[n % 4];
+    const auto key_of = [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; };
+    const float2 partial = row_partial(words, row - key, key_of);
+    const int map = output_map(place, heads, half);
+    if (lane.q == 0 && map >= 0) {
+      statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
+    }
+  }
+}
+
+__device__ inline MixingPlace mixing_place(const MixingArgs& args) {
+  MixingPlace place;
+  place.batch = static_cast<int>(blockIdx.z) / args.plan.units;
+  place.unit = static_cast<int>(blockIdx.z) % args.plan.units;
+  place.heads = mixing_unit(args.plan, place.unit, args.extent.heads);
+  place.part = place.unit % args.plan.parts;
+  return place;
+}
+
+/// A warp's walk over its rows of the block, and over the causal tiles of the strip in each.
+class PointWalk {
+ public:
+  __device__ explicit PointWalk(const Extent& extent)
+      : tokens_(extent.tokens),
+        first_tile_(static_cast<int>(blockIdx.x) * kMixingStripTiles),
+        row_(extent.rows.begin + static_cast<int>(blockIdx.y) * kMixingRows +
+             static_cast<int>(threadIdx.x) / kWarp),
+        end_row_(min(extent.rows.begin + (static_cast<int>(blockIdx.y) + 1) * kMixingRows,
+                     extent.rows.end)) {
+    start_row();
+  }
+  __device__ bool valid() const { return row_ < end_row_; }
+  __device__ bool starts_row() const { return tile_ == first_tile_; }
+  __device__ int row() const { return row_; }
+  __device__ int key() const { return tile_ * kTileKeys; }
+  __device__ void next() {
+    if (++tile_ < end_tile_) return;
+    row_ += kMixingWarps;
+    start_row();
+  }
+
+ private:
+  /// Goes down to the first row that reaches the strip.
+  __device__ void start_row() {
+    tile_ = first_tile_;
+    for (; row_ < end_row_; row_ += kMixingWarps) {
+      end_tile_ = min(first_tile_ + kMixingStripTiles, key_tiles(row_, tokens_, 0));
+      if (first_tile_ < end_tile_) return;
+    }
+  }
+
+  int tokens_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
+};
+
+/// Calls start(stage, row, key) a tile ahead of tile(stage, row, key), and visit(row) at each new
+/// row.
+template <class Start, class Row, class Tile>
+__device__ inline void for_each_point_tile(const Extent& extent, Start&& start, Row&& visit,
+                                           Tile&& tile) {
+  PointWalk walk(extent), ahead(extent);
+  int stage = 0;
+  if (ahead.valid()) {
+    start(stage, ahead.row(), ahead.key());
+    ahead.next();
+  }
+  commit_copies();
+  for (; walk.valid(); walk.next(), stage = 1 - stage) {
+    if (ahead.valid()) {
+      start(1 - stage, ahead.row(), ahead.key());
+      ahead.next();
+    }
+    commit_copies();
+    if (walk.starts_row()) visit(walk.row());
+    wait_for_copies<kMixingStages - 1>();
+    tile(stage, walk.row(), walk.key());
+  }
+}
+
+/// lse * log2(e), or the row's dot, for the four heads of each part.
+template <int kParts>
+__device__ inline void load_row_values(float (&values)[kParts][4], const float* source, int stride,
+                                       int index, float factor, const MixingPlace& place,
+                                       int heads) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+#pragma unroll
+    for (int slot = 0; slot < 4; ++slot) {
+      const int head = min(input_head(part, slot), place.heads.in_count - 1);
+      const int map = place.batch * heads + place.heads.in_first + head;
+      values[part][slot] = source[static_cast<std::size_t>(map) * stride + index] * factor;
+    }
+  }
+}
+
+/// A unit's weight blocks: in registers when there is one, else read where they are needed, so that
+/// wide groups do not run out of registers.
+template <int kParts>
+class UnitWeights {
+ public:
+  __device__ UnitWeights(const Number* weights, int unit)
+      : blocks_(weights + unit * kParts * 256), first_(load_weights(blocks_)) {}
+  __device__ WeightBlock operator[](int part) const {
+    return kParts == 1 ? first_ : load_weights(blocks_ + part * 256);
+  }
+
+ private:
+  const Number* blocks_;
+  WeightBlock first_;
+};
+
+inline dim3 mixing_grid(const MixingArgs& args) {
+  const Extent& extent = args.extent;
+  return dim3(static_cast<unsigned>(
+                  ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), kMixingStripTiles)),
+              static_cast<unsigned>(ceil_div(extent.rows.size(), kMixingRows)),
+              static_cast<unsigned>(extent.maps / extent.heads * args.plan.units));
+}
+
+/// Launches a mixing kernel with a ring of kPieces 16-byte pieces a lane.
+template <int kPieces, class Kernel>
+void launch_mixing(Kernel kernel, const MixingArgs& args, cudaStream_t stream) {
+  constexpr int kBytes = PieceRing<kPieces>::kBytes;
+  allow_shared_bytes(kernel, kBytes);
+  launch(kernel, mixing_grid(args), kMixingThreads, kBytes, stream, args);
+}
+
+}  // namespace mta::kernels
