@@ -61,8 +61,15 @@ if(NOT MTA_TORCH_DIR)
 endif()
 message(STATUS "mta: LibTorch ${version} in ${MTA_TORCH_DIR}")
 
+# The wheel's include folder has a newer fmt than the library that we link. A folder that holds
+# nothing but the right one goes first.
+find_path(MTA_FMT_DIR fmt/core.h HINTS ${fmt_DIR}/../../../include REQUIRED)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include)
+file(CREATE_LINK ${MTA_FMT_DIR}/fmt ${PROJECT_BINARY_DIR}/include/fmt SYMBOLIC)
+
 add_library(mta_torch INTERFACE)
 target_include_directories(mta_torch SYSTEM INTERFACE
+  ${PROJECT_BINARY_DIR}/include
   ${MTA_TORCH_DIR}/include ${MTA_TORCH_DIR}/include/torch/csrc/api/include)
 target_link_libraries(mta_torch INTERFACE
   ${MTA_TORCH_DIR}/lib/libtorch_cpu.so ${MTA_TORCH_DIR}/lib/libc10.so Threads::Threads)

@@ -26,7 +26,7 @@ struct Sample {
   std::string src;              // what the model is given
   std::string tgt;              // what it must write
   Json facts = Json::object();  // further keys of the JSONL record (where the target stands, ...)
-  Slices slices;
+  Slices slices = {};
   /// Hash of the part that no two samples of a data set share, and no train sample with a test
   /// sample.
   std::uint64_t context = 0;

@@ -1,0 +1,209 @@
+// Every command and flag of `mta`, once. CLI11 is included here and nowhere else.
+#include "apps/mta/cli.h"
+
+#include "apps/mta/commands.h"
+#include "apps/mta/sweep.h"
+#include "apps/mta/table.h"
+#include "lib/core/description.h"
+#include "lib/core/error.h"
+#include "lib/core/version.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace mta {
+namespace {
+
+/// Builds the parser; the chosen command is left in `chosen`.
+class Parser {
+ public:
+  Parser(std::ostream& out, std::ostream& err, std::vector<std::string> command_line)
+      : out_(out), err_(err), command_line_(std::move(command_line)) {
+    app_.require_subcommand(1);
+    app_.set_version_flag("--version", std::string(version().program));
+    add_list();
+    add_schema();
+    add_generate();
+    add_train();
+    add_eval();
+    add_verify();
+    add_decode();
+    add_sweep();
+    add_table();
+  }
+
+  int run(int argc, const char* const* argv);
+
+ private:
+  CLI::App* command(const std::string& name, const std::string& summary) {
+    CLI::App* command = app_.add_subcommand(name, summary);
+    names_.push_back(name);
+    return command;
+  }
+
+  /// Options live as long as the parser; the callback chooses `function`, to be run with them.
+  template <class Options, class Function>
+  std::shared_ptr<Options> options_of(CLI::App* command, Function function) {
+    auto options = std::make_shared<Options>();
+    command->callback([this, options, function] {
+      chosen_ = [this, options, function] {
+        if constexpr (std::is_invocable_v<Function, const Options&, std::ostream&>) {
+          return function(*options, out_);
+        } else {
+          return function(*options, out_, err_);
+        }
+      };
+    });
+    return options;
+  }
+
+  static void add_device(CLI::App* command, std::string& device) {
+    command->add_option("--device", device, "auto, cpu, cuda or cuda:INDEX")->capture_default_str();
+  }
+
+  void add_list() {
+    CLI::App* list = command("list", "what is built in: variants, tasks, kernels, devices");
+    auto options = options_of<ListOptions>(list, run_list);
+    list->add_option("what", options->what, "variants, tasks, kernels or devices; all when absent");
+    list->add_flag("--json", options->json, "write JSON");
+  }
+
+  void add_schema() {
+    CLI::App* schema = command("schema", "the JSON Schema of an experiment file");
+    schema->callback([this] { chosen_ = [this] { return run_schema(out_); }; });
+  }
+
+  void add_generate() {
+    CLI::App* generate = command("generate", "samples of a task as JSONL");
+    auto options = options_of<GenerateOptions>(generate, run_generate);
+    generate->add_option("task", options->task, "name of the task (mta list tasks)")->required();
+    generate
+        ->add_option("--set", options->settings, "key=value, a key of the task; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
+    generate->add_option("--split", options->split, "train or test")->capture_default_str();
+    generate->add_option("--count", options->count, "number of samples")->required();
+    generate->add_option("--seed", options->seed, "seed of the samples")->capture_default_str();
+    generate->add_option("--out", options->out, "file to write; - is stdout")
+        ->capture_default_str();
+  }
+
+  void add_train() {
+    CLI::App* train = command("train", "train one model, write a run directory");
+    auto options = options_of<TrainOptions>(train, run_train);
+    options->command_line = command_line_;
+    train->add_option("experiment", options->experiment, "experiment file (JSON)")->required();
+    train->add_option("--set", options->settings, "/path=value over the file; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
+    train->add_option("--out", options->out, "run directory")->required();
+    train->add_flag("--resume", options->resume,
+                    "go on from the last checkpoint in the run directory");
+    add_device(train, options->device);
+    train->add_option("--progress", options->progress, "auto, bar, plain or none")
+        ->capture_default_str();
+  }
+
+  void add_eval() {
+    CLI::App* eval = command("eval", "score a trained model");
+    auto options = options_of<EvalOptions>(eval, run_eval);
+    eval->add_option("run", options->run, "run directory")->required();
+    eval->add_option("--data", options->data,
+                     "samples to score (JSONL); fresh test samples when absent");
+    eval->add_option("--samples", options->samples,
+                     "number of samples; the experiment's when absent");
+    eval->add_option("--mode", options->mode, "correct or reference")->capture_default_str();
+    eval->add_option("--decode", options->decode, "teacher or greedy")->capture_default_str();
+    eval->add_option("--by", options->by, "slices to break the score down by, with commas")
+        ->delimiter(',');
+    add_device(eval, options->device);
+    eval->add_flag("--json", options->json, "write JSON");
+  }
+
+  void add_verify() {
+    CLI::App* verify = command("verify", "run golden vectors through the library");
+    auto options = options_of<VerifyOptions>(verify, run_verify);
+    verify->add_option("files", options->files, "golden files (safetensors)")->required();
+    add_device(verify, options->device);
+    verify->add_option("--path", options->path, "composed or fused")->capture_default_str();
+    verify->add_flag("--json", options->json, "write JSON");
+  }
+
+  void add_decode() {
+    CLI::App* decode = command("decode", "greedy generation with the cache");
+    auto options = options_of<DecodeOptions>(decode, run_decode);
+    decode->add_option("run", options->run, "run directory")->required();
+    decode->add_option("--prompt", options->prompt, "text up to the answer")->required();
+    decode->add_option("--limit", options->limit, "tokens to write at most")->capture_default_str();
+    add_device(decode, options->device);
+  }
+
+  void add_sweep() {
+    CLI::App* sweep = command("sweep", "a grid of runs; a second call does what is missing");
+    auto options = options_of<SweepOptions>(sweep, run_sweep);
+    sweep->add_option("sweep", options->file, "sweep file (JSON)")->required();
+    sweep->add_option("--out", options->out, "folder of the run directories")->required();
+    sweep->add_option("--jobs", options->jobs, "runs at once; one, or one a GPU, when absent");
+    sweep->add_option("--shard", options->shard, "i/n: the i-th of n parts of the grid");
+    sweep->add_option("--on-failure", options->on_failure, "continue or stop")
+        ->capture_default_str();
+    sweep->add_option("--retries", options->retries, "further tries of a run that fails")
+        ->capture_default_str();
+    sweep->add_flag("--dry-run", options->dry_run, "say what would run");
+    sweep->add_option("--device", options->device, "auto, cpu or cuda")->capture_default_str();
+    sweep->add_option("--progress", options->progress, "auto, bar, plain or none")
+        ->capture_default_str();
+  }
+
+  void add_table() {
+    CLI::App* table = command("table", "many reports -> one table");
+    auto options = options_of<TableOptions>(table, run_table);
+    table->add_option("inputs", options->inputs, "reports, run directories, or folders of them")
+        ->required();
+    table->add_option("--rows", options->rows,
+                      "keys, with commas; what tells runs apart if absent");
+    table->add_option("--columns", options->columns, "keys and statistics, with commas");
+    table->add_option("--baseline", options->baseline, "row that the others are compared with");
+    table->add_option("--format", options->format, "markdown, csv, latex or json")
+        ->capture_default_str();
+  }
+
+  CLI::App app_{"A laboratory for Multi-Token Attention (arXiv 2504.00927)", "mta"};
+  std::ostream& out_;
+  std::ostream& err_;
+  std::vector<std::string> command_line_;
+  std::vector<std::string> names_;
+  std::function<int()> chosen_;
+};
+
+int Parser::run(int argc, const char* const* argv) {
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::find(names_.begin(), names_.end(), argv[1]) == names_.end()) {
+    throw UserError("", unknown_name_message("command", argv[1], names_));
+  }
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) {  // --help, --version
+      app_.exit(error, out_, err_);
+      return kDone;
+    }
+    throw UserError("", error.what(), "mta --help and mta COMMAND --help list what is known");
+  }
+  return chosen_();
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+  return Parser(out, err, {argv, argv + argc}).run(argc, argv);
+}
+
+}  // namespace mta
