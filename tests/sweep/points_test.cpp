@@ -163,6 +163,19 @@ TEST_F(SweepPoints, ShardsCoverEveryPointOnce) {
   }
 }
 
+TEST(SweepSchema, DescribesEveryKeyOfASweepFile) {
+  SweepFile file;
+  const Json properties = describe(file).schema()["properties"];
+  std::vector<std::string> keys;
+  for (const auto& [key, schema] : properties.items()) {
+    keys.push_back(key);
+    EXPECT_FALSE(schema["description"].get<std::string>().empty()) << key;
+  }
+  EXPECT_EQ(keys, (std::vector<std::string>{"experiments", "set", "list", "grid", "random", "seeds",
+                                            "exclude"}));
+  EXPECT_EQ(properties["grid"]["default"], Json::object());
+}
+
 TEST(SweepSettings, AreWrittenAsSetTakesThem) {
   EXPECT_EQ(setting_text("/train/lr", 0.004), "/train/lr=0.004");
   EXPECT_EQ(setting_text("/train/schedule", "cosine"), "/train/schedule=cosine");
