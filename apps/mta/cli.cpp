@@ -35,6 +35,7 @@ class Parser {
     add_eval();
     add_verify();
     add_decode();
+    add_bench();
     add_sweep();
     add_table();
   }
@@ -143,6 +144,25 @@ class Parser {
     decode->add_option("--prompt", options->prompt, "text up to the answer")->required();
     decode->add_option("--limit", options->limit, "tokens to write at most")->capture_default_str();
     add_device(decode, options->device);
+  }
+
+  void add_bench() {
+    CLI::App* bench = command("bench", "times of candidates against each other, in one process");
+    auto options = options_of<BenchOptions>(bench, run_bench);
+    options->command_line = command_line_;
+    bench->add_option("kind", options->kind, "train: whole training steps")->required();
+    bench->add_option("--case", options->cases, "experiment file; the first is the baseline")
+        ->required();
+    bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
+    bench->add_option("--turns", options->turns, "repeats of each case")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    bench->add_option("--threads", options->threads, "CPU threads; 0 = all")->capture_default_str();
+    add_device(bench, options->device);
+    bench->add_option("--out", options->out, "also write the report to this file");
+    bench->add_flag("--json", options->json, "write JSON");
   }
 
   void add_sweep() {

@@ -74,4 +74,17 @@ struct DecodeOptions {
 };
 int run_decode(const DecodeOptions& options, std::ostream& out);
 
+struct BenchOptions {
+  std::string kind;                          // train
+  std::vector<std::filesystem::path> cases;  // experiment files; the first is the baseline
+  std::vector<std::string> settings;         // /path=value, for all of them
+  std::uint64_t turns = 15;
+  std::uint64_t threads = 0;  // 0 = all
+  std::string device = "auto";
+  std::filesystem::path out;  // report; empty = none
+  bool json = false;
+  std::vector<std::string> command_line;
+};
+int run_bench(const BenchOptions& options, std::ostream& out);
+
 }  // namespace mta

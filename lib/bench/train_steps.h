@@ -1,0 +1,25 @@
+// Times training steps of experiments against each other, in one process.
+#pragma once
+
+#include "lib/bench/timing.h"
+#include "lib/core/json.h"
+#include "lib/experiment/experiment.h"
+
+#include <string>
+#include <vector>
+
+namespace mta {
+
+struct TrainStepBench {
+  std::vector<Experiment> experiments;  // the first is the baseline
+  TimingOptions timing;
+  std::string device = "auto";
+  std::int64_t threads = 0;  // 0 = all cores
+  std::vector<std::string> command_line;
+};
+
+/// Whole updates as the trainer makes them: batch to tensors, forward, backward, clipping, AdamW,
+/// and the wait for the loss; making the batches is not counted. Report of schema mta.bench/1.
+Json bench_train_steps(const TrainStepBench& bench);
+
+}  // namespace mta
