@@ -51,7 +51,7 @@ at::Tensor AdamW::step(double learning_rate) {
     gradients.push_back(tensor.grad());
   }
 
-  const at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
+  at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
   if (config_.clip) {
     at::_foreach_mul_(gradients, (*config_.clip / (norm + kNormEpsilon)).clamp_max(1.0));
   }

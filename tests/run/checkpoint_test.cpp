@@ -25,7 +25,7 @@ struct Trained {
       : experiment(check::tiny_experiment({"/seeds/weights=" + std::to_string(weights_seed)})),
         model(make_model(experiment, at::kCPU)),
         optimiser(model->parameters(), experiment.train) {
-    for (at::Tensor p : model->parameters().tensors()) p.mutable_grad() = p.detach().clone();
+    for (const at::Tensor& p : model->parameters().tensors()) p.mutable_grad() = p.detach().clone();
     optimiser.step(1e-2);
   }
 

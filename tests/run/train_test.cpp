@@ -155,7 +155,7 @@ TEST(RunTraining, AnotherExperimentIsNotGoneOnWith) {
 TEST(RunTraining, KilledAtAnyMomentItEndsAsIfNothingHadHappened) {
   const check::ScratchFolder scratch;
   train(scratch.path() / "whole", kShort);
-  for (const std::size_t lines : {0, 1, 2, 5, 8, 11, 12}) {
+  for (const std::size_t lines : {0U, 1U, 2U, 5U, 8U, 11U, 12U}) {
     SCOPED_TRACE("killed after " + std::to_string(lines) + " lines of metrics");
     const path folder = scratch.path() / ("killed" + std::to_string(lines));
     train_and_signal(folder, kShort, SIGKILL, [&] {

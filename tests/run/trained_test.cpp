@@ -18,29 +18,29 @@ namespace {
 class Trained : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    scratch_ = std::make_unique<check::ScratchFolder>();
+    scratch = std::make_unique<check::ScratchFolder>();
     const Experiment experiment =
         check::tiny_experiment({"/train/steps=60", R"(/evaluate/modes=["correct","reference"])",
                                 "/evaluate/greedy=true", "/evaluate/samples=200"});
-    report_ =
-        run_training(experiment, {.directory = scratch_->path() / "run", .device = "cpu"}).report;
+    report =
+        run_training(experiment, {.directory = scratch->path() / "run", .device = "cpu"}).report;
   }
-  static void TearDownTestSuite() { scratch_.reset(); }
+  static void TearDownTestSuite() { scratch.reset(); }
 
-  static std::filesystem::path run() { return scratch_->path() / "run"; }
+  static std::filesystem::path run() { return scratch->path() / "run"; }
 
-  static std::unique_ptr<check::ScratchFolder> scratch_;
-  static RunReport report_;
+  static std::unique_ptr<check::ScratchFolder> scratch;
+  static RunReport report;
 };
 
-std::unique_ptr<check::ScratchFolder> Trained::scratch_;
-RunReport Trained::report_;
+std::unique_ptr<check::ScratchFolder> Trained::scratch;
+RunReport Trained::report;
 
 TEST_F(Trained, TheSameSamplesGiveTheFiguresOfTheReport) {
   const TrainedModel trained = load_trained(run(), "cpu");
   EXPECT_EQ(trained.step, 60);
-  ASSERT_EQ(report_.final_scores->evaluations.size(), 3u);
-  for (const Evaluation& expected : report_.final_scores->evaluations) {
+  ASSERT_EQ(report.final_scores->evaluations.size(), 3u);
+  for (const Evaluation& expected : report.final_scores->evaluations) {
     const Evaluation found = evaluate_trained(trained, {.mode = expected.mode});
     EXPECT_EQ(to_json(found), to_json(expected));
   }
@@ -50,25 +50,25 @@ TEST_F(Trained, OtherSamplesOnRequest) {
   const TrainedModel trained = load_trained(run(), "cpu");
   const Evaluation e = evaluate_trained(trained, {.samples = 77, .seed = 9});
   EXPECT_EQ(e.scores.scored, 77);
-  EXPECT_NE(e.scores.loss, report_.final_scores->evaluations[0].scores.loss);
+  EXPECT_NE(e.scores.loss, report.final_scores->evaluations[0].scores.loss);
 }
 
 TEST_F(Trained, SamplesOfAFile) {
   const TrainedModel trained = load_trained(run(), "cpu");
   const EvaluationSet set(trained.experiment.task, 0, 200);
-  const auto file = scratch_->path() / "samples.jsonl";
+  const auto file = scratch->path() / "samples.jsonl";
   std::ofstream out(file);
   for (const Sample& sample : set.samples()) out << to_jsonl(sample);
   out.close();
   const Evaluation e = evaluate_trained(trained, {.data = file});
   EXPECT_EQ(e.split, file.string());
-  EXPECT_EQ(e.scores.err_seq, report_.final_scores->evaluations[0].scores.err_seq);
+  EXPECT_EQ(e.scores.err_seq, report.final_scores->evaluations[0].scores.err_seq);
 }
 
 TEST_F(Trained, RefusesWhatItCannotScore) {
   const TrainedModel trained = load_trained(run(), "cpu");
   EXPECT_THROW(evaluate_trained(trained, {.mode = "reference", .samples = 10}), UserError);
-  EXPECT_THROW(load_trained(scratch_->path() / "nothing", "cpu"), UserError);
+  EXPECT_THROW(load_trained(scratch->path() / "nothing", "cpu"), UserError);
 }
 
 }  // namespace
