@@ -143,17 +143,15 @@ void transposed_sum(Chain& chain, const char* stage, RowRange rows, int reach, s
   });
 }
 
-void backward_chunk(Chain& chain, const BackwardParams& params) {
+/// dA, then A and dR, then dV.
+void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
-  const Chunk& chunk = chain.chunk();
-  const int reach = score_reach(p);
-  chain.softmax_map(params.q, params.k, false);
-  chain.reconvolve(params.lse);
+  const RowRange rows = chain.chunk().rows;
   const bool from_softmax = weights_from_softmax(p);
   chain.run("gradient of the weights", [&] {
     ScoresArgs args = {};
-    args.extent = chain.extent(chunk.rows, 0);
+    args.extent = chain.extent(rows, 0);
     args.x = chain.tensor(params.d_o);
     args.y = chain.tensor(params.v);
     args.target = chain.map(plan.d_weights);
@@ -165,9 +163,34 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
     chain.products().weight_gradient(args, p.type, chain.stream());
   });
   weights_and_gradient(chain, params.lse);
-  transposed_sum(chain, "gradient of v", chunk.rows, 0, from_softmax ? plan.mixed : plan.weights,
+  transposed_sum(chain, "gradient of v", rows, 0, from_softmax ? plan.mixed : plan.weights,
                  params.d_o, params.d_v, plan.d_v_sum, 1.0f,
                  from_softmax ? chain.rows(params.lse) : nullptr);
+}
+
+/// dQ and dK from dS.
+void gradients_of_scores(Chain& chain, const BackwardParams& params) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const RowRange rows = chain.chunk().score_rows;
+  const int reach = score_reach(p);
+  chain.run("gradient of q", [&] {
+    chain.products().weighted_sum(
+        {chain.extent(rows, reach), chain.map(plan.d_scores), chain.tensor(params.k),
+         chain.tensor(params.d_q), p.scale, nullptr},
+        p.type, chain.stream());
+  });
+  transposed_sum(chain, "gradient of k", rows, reach, plan.d_scores, params.q, params.d_k,
+                 plan.d_k_sum, p.scale, nullptr);
+}
+
+void backward_chunk(Chain& chain, const BackwardParams& params) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const Chunk& chunk = chain.chunk();
+  chain.softmax_map(params.q, params.k, false);
+  chain.reconvolve(params.lse);
+  gradients_of_weighted_sum(chain, params);
   if (p.conv_after.kernel != nullptr) {
     unconvolve(chain,
                {"kq convolution after softmax, backward", p.conv_after, MapKind::SoftmaxWeights,
@@ -179,18 +202,11 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   if (p.conv_before.kernel != nullptr) {
     unconvolve(chain,
                {"kq convolution before softmax, backward", p.conv_before, MapKind::Scores,
-                chunk.score_rows, reach, plan.d_mixed, plan.scores, plan.d_scores,
+                chunk.score_rows, score_reach(p), plan.d_mixed, plan.scores, plan.d_scores,
                 plan.flipped_before, plan.conv_sums_before},
                params.lse);
   }
-  chain.run("gradient of q", [&] {
-    chain.products().weighted_sum(
-        {chain.extent(chunk.score_rows, reach), chain.map(plan.d_scores), chain.tensor(params.k),
-         chain.tensor(params.d_q), p.scale, nullptr},
-        p.type, chain.stream());
-  });
-  transposed_sum(chain, "gradient of k", chunk.score_rows, reach, plan.d_scores, params.q,
-                 params.d_k, plan.d_k_sum, p.scale, nullptr);
+  gradients_of_scores(chain, params);
 }
 
 void finish_gradients(Chain& chain) {

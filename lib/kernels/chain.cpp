@@ -74,6 +74,7 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   MixingArgs args = {};
   args.extent = extent(rows, 0);
   args.plan = mixing_plan(mix, problem_.heads);
+  args.rows_a_block = mixing_rows(plan_);
   args.strips = ceil_div(plan_.pitch, kMixingStripKeys);
   args.slots = plan_.sums_end > plan_.sums_begin ? mixing_sum_slots(plan_) : 0;
   return args;

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit);
   for_each_point_tile(
-      args.extent,
+      args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
       },
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingA
   const UnitWeights<kParts> w(args.weights, place.unit);
   float lse2[kParts][4];
   for_each_point_tile(
-      args.extent,
+      args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
       },

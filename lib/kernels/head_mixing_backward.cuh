@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
   MixingSums<kParts> sums = {};
   float lse2[kParts][4];
   for_each_point_tile(
-      args.extent,
+      args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
         ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,
@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kMixingThreads)
   MixingSums<kParts> sums = {};
   float lse2[kParts][4], dots[kParts][4];
   for_each_point_tile(
-      args.extent,
+      args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.mixed, place, heads, row, key);
         ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,

@@ -236,12 +236,12 @@ __device__ inline MixingPlace mixing_place(const MixingArgs& args) {
 /// A warp's walk over its rows of the block, and over the causal tiles of the strip in each.
 class PointWalk {
  public:
-  __device__ explicit PointWalk(const Extent& extent)
+  __device__ PointWalk(const Extent& extent, int rows_a_block)
       : tokens_(extent.tokens),
         first_tile_(static_cast<int>(blockIdx.x) * kMixingStripTiles),
-        row_(extent.rows.begin + static_cast<int>(blockIdx.y) * kMixingRows +
+        row_(extent.rows.begin + static_cast<int>(blockIdx.y) * rows_a_block +
              static_cast<int>(threadIdx.x) / kWarp),
-        end_row_(min(extent.rows.begin + (static_cast<int>(blockIdx.y) + 1) * kMixingRows,
+        end_row_(min(extent.rows.begin + (static_cast<int>(blockIdx.y) + 1) * rows_a_block,
                      extent.rows.end)) {
     start_row();
   }
@@ -271,9 +271,9 @@ class PointWalk {
 /// Calls start(stage, row, key) a tile ahead of tile(stage, row, key), and visit(row) at each new
 /// row.
 template <class Start, class Row, class Tile>
-__device__ inline void for_each_point_tile(const Extent& extent, Start&& start, Row&& visit,
+__device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
-  PointWalk walk(extent), ahead(extent);
+  PointWalk walk(args.extent, args.rows_a_block), ahead(args.extent, args.rows_a_block);
   int stage = 0;
   if (ahead.valid()) {
     start(stage, ahead.row(), ahead.key());
@@ -328,7 +328,7 @@ inline dim3 mixing_grid(const MixingArgs& args) {
   const Extent& extent = args.extent;
   return dim3(static_cast<unsigned>(
                   ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), kMixingStripTiles)),
-              static_cast<unsigned>(ceil_div(extent.rows.size(), kMixingRows)),
+              static_cast<unsigned>(ceil_div(extent.rows.size(), args.rows_a_block)),
               static_cast<unsigned>(extent.maps / extent.heads * args.plan.units));
 }
 

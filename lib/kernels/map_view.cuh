@@ -166,6 +166,29 @@ __device__ inline void mask_block(Block& block, int first_row, int first_key, in
   }
 }
 
+/// Tiles of a product in shared memory at a time.
+MTA_HOST_DEVICE constexpr int sum_stages(int dim) { return dim <= 64 ? 3 : 2; }
+
+/// Walks tiles 0..tiles-1 with kStages of them in shared memory: load(tile) starts copies,
+/// finish(tile) may change what this thread copied, use(tile) reads all of it. One barrier a tile:
+/// a stage is loaded again only after the barrier that follows its last use.
+template <int kStages, class Load, class Finish, class Use>
+__device__ inline void for_each_streamed_tile(int tiles, Load&& load, Finish&& finish, Use&& use) {
+#pragma unroll
+  for (int tile = 0; tile < kStages - 1; ++tile) {
+    if (tile < tiles) load(tile);
+    commit_copies();
+  }
+  for (int tile = 0; tile < tiles; ++tile) {
+    wait_for_copies<kStages - 2>();
+    finish(tile);
+    __syncthreads();
+    if (tile + kStages - 1 < tiles) load(tile + kStages - 1);
+    commit_copies();
+    use(tile);
+  }
+}
+
 /// After the copy of load_written_tile: turns this thread's pieces of M into causal softmax
 /// weights.
 template <class E>

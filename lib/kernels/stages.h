@@ -48,20 +48,18 @@ struct Extent {
 };
 
 /// Partial results a row and 64-key tile: [maps, rows, key_tiles] from row `begin` on.
-struct RowStatistics {
-  float2* partials;  // null: not wanted
+template <class Value>
+struct RowPartials {
+  Value* partials;  // null: not wanted
   int begin, rows, key_tiles;
   MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
-    return (static_cast<std::size_t>(map) * rows + row - begin) * key_tiles + tile;
+    const auto line = static_cast<std::size_t>(map) * static_cast<std::size_t>(rows) +
+                      static_cast<std::size_t>(row - begin);
+    return line * static_cast<std::size_t>(key_tiles) + static_cast<std::size_t>(tile);
   }
 };
-struct RowDots {
-  float* partials;  // null: not wanted
-  int begin, rows, key_tiles;
-  MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
-    return (static_cast<std::size_t>(map) * rows + row - begin) * key_tiles + tile;
-  }
-};
+using RowStatistics = RowPartials<float2>;  // maximum (base 2) and sum of exponentials
+using RowDots = RowPartials<float>;         // sum of P dP
 
 // --- products with q, k, v (products_hd*.cu) ---
 
@@ -155,6 +153,7 @@ constexpr int kTableOrigin =
 struct MixingArgs {
   Extent extent;
   MixingPlan plan;
+  int rows_a_block;
   int strips;
   const std::uint16_t* weights;     // [units, parts, 16, 16] forward orientation, fp16
   const std::uint16_t* transposed;  // backward orientation, element type

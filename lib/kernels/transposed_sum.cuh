@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
   const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
   if (tiles <= 0) return;
   const auto load = [&](int tile) {
-    Number* stage = shared + tile % 2 * kStageNumbers;
+    Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
     const int row = begin + tile * kTileRows;
     load_written_tile(stage, args.map, map, row, extent.rows.end, first_key, extent.tokens,
                       extent.reach);
@@ -43,26 +43,21 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
                       extent.rows.end);
   };
   float sums[kDim / 8][4] = {};
-  load(0);
-  commit_copies();
-  for (int tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) load(tile + 1);
-    commit_copies();
-    wait_for_copies<1>();
-    Number* stage = shared + tile % 2 * kStageNumbers;
-    if (kSoftmax) {
-      finish_softmax_tile<E>(stage, begin + tile * kTileRows, extent.rows.end, first_key,
-                             args.lse + static_cast<std::size_t>(map) * extent.tokens);
-    }
-    __syncthreads();
-    Word a[4][4];  // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row
-                   // order
+  const auto finish = [&](int tile) {
+    if (!kSoftmax) return;
+    finish_softmax_tile<E>(shared + tile % sum_stages(kDim) * kStageNumbers,
+                           begin + tile * kTileRows, extent.rows.end, first_key,
+                           args.lse + static_cast<std::size_t>(map) * extent.tokens);
+  };
+  for_each_streamed_tile<sum_stages(kDim)>(tiles, load, finish, [&](int tile) {
+    const Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
+    // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row order.
+    Word a[4][4];
     const Number* corner = stage + warp * 16 + square_offset_by_row(kStagePitch);
 #pragma unroll
     for (int k = 0; k < 4; ++k) load_blocks_transposed(a[k], corner + 16 * k * kStagePitch);
     accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
-    __syncthreads();
-  }
+  });
 
   const int keys = first_key + warp * 16;
   const bool earlier_chunks = extent.rows.begin > 0 && first_key < extent.rows.begin + extent.reach;

@@ -9,7 +9,8 @@ constexpr int kSumThreads = 128;  // four warps of 16 rows
 
 template <int kDim>
 constexpr int sum_shared_bytes() {
-  return static_cast<int>(sizeof(Number)) * 2 * (kTileRows * kStagePitch + kTileKeys * (kDim + 8));
+  return static_cast<int>(sizeof(Number)) * sum_stages(kDim) *
+         (kTileRows * kStagePitch + kTileKeys * (kDim + 8));
 }
 
 /// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
   const int tiles = key_tiles(last_row, extent.tokens, extent.reach);
   const auto load = [&](int tile) {
-    Number* stage = shared + tile % 2 * kStageNumbers;
+    Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
     load_written_tile(stage, args.map, map, first_row, extent.rows.end, tile * kTileKeys,
                       extent.tokens, extent.reach);
     load_tokens<kDim>(stage + kTileRows * kStagePitch, args.y, map, extent.heads, tile * kTileKeys,
@@ -97,22 +98,17 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
       lse2[half] = lse[min(row + g + 8 * half, last_row)] * kLog2e;
   }
   float sums[kDim / 8][4] = {};
-  load(0);
-  commit_copies();
-  for (int tile = 0; tile < tiles; ++tile) {
-    if (tile + 1 < tiles) load(tile + 1);
-    commit_copies();
-    wait_for_copies<1>();
-    __syncthreads();
-    const Number* stage = shared + tile % 2 * kStageNumbers;
-    Word a[4][4];
-    const Number* corner = stage + warp * 16 * kStagePitch + square_offset(kStagePitch);
+  for_each_streamed_tile<sum_stages(kDim)>(
+      tiles, load, [](int) {},
+      [&](int tile) {
+        const Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
+        Word a[4][4];
+        const Number* corner = stage + warp * 16 * kStagePitch + square_offset(kStagePitch);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) load_blocks(a[k], corner + 16 * k);
-    if (kSoftmax) apply_softmax<E>(a, lse2, row, tile * kTileKeys);
-    accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
-    __syncthreads();
-  }
+        for (int k = 0; k < 4; ++k) load_blocks(a[k], corner + 16 * k);
+        if (kSoftmax) apply_softmax<E>(a, lse2, row, tile * kTileKeys);
+        accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
+      });
   store_tokens<E, kDim>(sums, args.target, map, extent.heads, first_row + warp * 16,
                         extent.rows.end, args.factor);
 }

@@ -46,9 +46,8 @@ MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int uni
 }
 
 /// Keys that a block of the gradient kernels sweeps before it writes its partial sums.
-constexpr int kStripKeys = 512;
-constexpr int kMixingRows = 16;        // rows of a mixing block
-constexpr int kMixingStripKeys = 256;  // and its keys
+constexpr int kStripKeys = 256;
+constexpr int kMixingStripKeys = 256;  // the same for a mixing block
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
@@ -93,9 +92,12 @@ WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::s
 inline int convolution_sum_slots(const WorkspacePlan& plan) {
   return ceil_div(plan.rows + kSpareRows, kTileRows) * ceil_div(plan.pitch, kStripKeys);
 }
-/// The same for one mixing unit of one batch element, [row group, strip].
+/// Rows of a mixing block: fewer in short chunks, so that there are blocks for all multiprocessors.
+inline int mixing_rows(const WorkspacePlan& plan) { return plan.rows >= 1024 ? 16 : 8; }
+/// The slots of one mixing unit of one batch element, [row group, strip].
 inline int mixing_sum_slots(const WorkspacePlan& plan) {
-  return ceil_div(plan.rows + kSpareRows, kMixingRows) * ceil_div(plan.pitch, kMixingStripKeys);
+  return ceil_div(plan.rows + kSpareRows, mixing_rows(plan)) *
+         ceil_div(plan.pitch, kMixingStripKeys);
 }
 
 /// Keys past the diagonal that a row of the score map, and of its gradient, reaches.

@@ -9,14 +9,14 @@
 namespace mta::kernels {
 namespace {
 
-alignas(256) char kSomewhere[256];
+alignas(256) char somewhere[256];
 
 ForwardParams valid() {
   ForwardParams params;
   params.problem = {.batch = 1, .heads = 2, .tokens = 64, .head_dim = 32, .scale = 1};
-  params.q = params.k = params.v = params.o = {kSomewhere, 64 * 64, 64 * 32, 32};
-  params.lse = reinterpret_cast<float*>(kSomewhere);
-  params.workspace = {kSomewhere, forward_workspace_bytes(params.problem)};
+  params.q = params.k = params.v = params.o = {somewhere, 64 * 64, 64 * 32, 32};
+  params.lse = reinterpret_cast<float*>(somewhere);
+  params.workspace = {somewhere, forward_workspace_bytes(params.problem)};
   return params;
 }
 
@@ -36,7 +36,7 @@ TEST(KernelArguments, AreCheckedByName) {
   params.workspace.bytes = 1000;
   expect_refusal(params, Status::WorkspaceTooSmall, "workspace of 1000 bytes, at least ");
   params = valid();
-  params.workspace.data = kSomewhere + 16;
+  params.workspace.data = somewhere + 16;
   expect_refusal(params, Status::InvalidArgument, "256-byte boundary");
   params = valid();
   params.problem.head_dim = 48;

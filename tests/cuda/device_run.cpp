@@ -120,6 +120,74 @@ std::vector<double> gradient(const std::unique_ptr<DeviceWeights>& device) {
   return device == nullptr ? std::vector<double>() : widen(device->gradient.read());
 }
 
+/// A case's tensors, weights and workspaces on the device.
+class DeviceCase {
+ public:
+  DeviceCase(const KernelCase& c, const DeviceOptions& options)
+      : p_(c.problem),
+        options_(options),
+        conv_before_(upload(c.conv_before)),
+        conv_after_(upload(c.conv_after)),
+        mix_before_(upload(c.mix_before)),
+        mix_after_(upload(c.mix_after)),
+        step_(std::vector<std::uint32_t>{options.dropout_step == nullptr ? 0u
+                                                                         : *options.dropout_step}),
+        q_(p_, options.layout, c.inputs.q),
+        k_(p_, options.layout, c.inputs.k),
+        v_(p_, options.layout, c.inputs.v),
+        d_o_(p_, options.layout, c.inputs.d_o),
+        o_(p_, options.layout),
+        d_q_(p_, options.layout),
+        d_k_(p_, options.layout),
+        d_v_(p_, options.layout),
+        lse_(static_cast<std::size_t>(p_.batch * p_.heads * p_.tokens)) {
+    attach(p_.conv_before, &kernels::Convolution::kernel, conv_before_);
+    attach(p_.conv_after, &kernels::Convolution::kernel, conv_after_);
+    attach(p_.mix_before, &kernels::Mixing::weight, mix_before_);
+    attach(p_.mix_after, &kernels::Mixing::weight, mix_after_);
+    if (options.dropout_step != nullptr) p_.dropout.step = step_.get();
+  }
+
+  void forward() const {
+    const std::size_t bytes = kernels::forward_workspace_bytes(p_, options_.forward_budget);
+    const DeviceMemory<char> memory(bytes);
+    const kernels::ForwardParams params = {
+        p_, q_.tensor(), k_.tensor(), v_.tensor(), o_.tensor(), lse_.get(), {memory.get(), bytes}};
+    EXPECT_EQ(kernels::forward(params, nullptr), kernels::Status::Ok) << kernels::last_error();
+    must(cudaDeviceSynchronize(), "forward");
+  }
+  void backward() const {
+    const std::size_t bytes = kernels::backward_workspace_bytes(p_, options_.backward_budget);
+    const DeviceMemory<char> memory(bytes);
+    const kernels::BackwardParams params = {p_,
+                                            q_.tensor(),
+                                            k_.tensor(),
+                                            v_.tensor(),
+                                            lse_.get(),
+                                            d_o_.tensor(),
+                                            d_q_.tensor(),
+                                            d_k_.tensor(),
+                                            d_v_.tensor(),
+                                            {memory.get(), bytes}};
+    EXPECT_EQ(kernels::backward(params, nullptr), kernels::Status::Ok) << kernels::last_error();
+    must(cudaDeviceSynchronize(), "backward");
+  }
+  ReferenceResult read() const {
+    return {
+        o_.read(),           widen(lse_.read()),     d_q_.read(),           d_k_.read(),
+        d_v_.read(),         gradient(conv_before_), gradient(conv_after_), gradient(mix_before_),
+        gradient(mix_after_)};
+  }
+
+ private:
+  Problem p_;
+  DeviceOptions options_;
+  std::unique_ptr<DeviceWeights> conv_before_, conv_after_, mix_before_, mix_after_;
+  DeviceMemory<std::uint32_t> step_;
+  DeviceTensor q_, k_, v_, d_o_, o_, d_q_, d_k_, d_v_;
+  DeviceMemory<float> lse_;
+};
+
 }  // namespace
 
 std::string no_device() {
@@ -146,53 +214,10 @@ void round_inputs(KernelCase& c) {
 }
 
 ReferenceResult run_on_device(const KernelCase& c, const DeviceOptions& options) {
-  Problem p = c.problem;
-  const auto conv_before = upload(c.conv_before), conv_after = upload(c.conv_after);
-  const auto mix_before = upload(c.mix_before), mix_after = upload(c.mix_after);
-  attach(p.conv_before, &kernels::Convolution::kernel, conv_before);
-  attach(p.conv_after, &kernels::Convolution::kernel, conv_after);
-  attach(p.mix_before, &kernels::Mixing::weight, mix_before);
-  attach(p.mix_after, &kernels::Mixing::weight, mix_after);
-  const DeviceMemory<std::uint32_t> step(options.dropout_step == nullptr
-                                             ? std::vector<std::uint32_t>(1)
-                                             : std::vector{*options.dropout_step});
-  if (options.dropout_step != nullptr) p.dropout.step = step.get();
-
-  const DeviceTensor q(p, options.layout, c.inputs.q), k(p, options.layout, c.inputs.k),
-      v(p, options.layout, c.inputs.v);
-  const DeviceTensor d_o(p, options.layout, c.inputs.d_o);
-  const DeviceTensor o(p, options.layout), d_q(p, options.layout), d_k(p, options.layout),
-      d_v(p, options.layout);
-  const DeviceMemory<float> lse(static_cast<std::size_t>(p.batch * p.heads * p.tokens));
-
-  const std::size_t forward_bytes = kernels::forward_workspace_bytes(p, options.forward_budget);
-  const DeviceMemory<char> forward_memory(forward_bytes);
-  const kernels::ForwardParams forward = {p,
-                                          q.tensor(),
-                                          k.tensor(),
-                                          v.tensor(),
-                                          o.tensor(),
-                                          lse.get(),
-                                          {forward_memory.get(), forward_bytes}};
-  EXPECT_EQ(kernels::forward(forward, nullptr), kernels::Status::Ok) << kernels::last_error();
-
-  const std::size_t backward_bytes = kernels::backward_workspace_bytes(p, options.backward_budget);
-  const DeviceMemory<char> backward_memory(backward_bytes);
-  const kernels::BackwardParams backward = {p,
-                                            q.tensor(),
-                                            k.tensor(),
-                                            v.tensor(),
-                                            lse.get(),
-                                            d_o.tensor(),
-                                            d_q.tensor(),
-                                            d_k.tensor(),
-                                            d_v.tensor(),
-                                            {backward_memory.get(), backward_bytes}};
-  EXPECT_EQ(kernels::backward(backward, nullptr), kernels::Status::Ok) << kernels::last_error();
-  must(cudaDeviceSynchronize(), "kernels");
-  return {o.read(),           widen(lse.read()),     d_q.read(),           d_k.read(),
-          d_v.read(),         gradient(conv_before), gradient(conv_after), gradient(mix_before),
-          gradient(mix_after)};
+  const DeviceCase device_case(c, options);
+  device_case.forward();
+  device_case.backward();
+  return device_case.read();
 }
 
 }  // namespace mta::check

@@ -1,6 +1,7 @@
 // Times the kernels alone: one line a case, and JSON to a file.
 // Usage: kernel_bench [--json FILE] [--case NAME] [--quick | --once]. --once: one run of each, for
 // profilers.
+#include "lib/core/version.h"
 #include "lib/kernels/attention.h"
 #include "lib/kernels/workspace.h"
 #include "tests/cuda/device_memory.h"
@@ -8,6 +9,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -76,6 +78,7 @@ std::vector<Case> cases() {
           {"full_mta_t1024", full_at(1024, 4)},
           {"full_mta_t4096", full_at(4096, 4)},
           {"full_mta_t8192", full_at(8192, 1)},
+          {"full_mta_t16384", full_at(16384, 1)},
           {"toy_conv_before", with_convolutions(toy, 2, 9, true, false)},
           {"toy_full", with_mixing(with_convolutions(toy, 2, 9, true, true), 2)}};
 }
@@ -102,12 +105,11 @@ double operations(const Problem& p, bool backward) {
 double map_bytes(const Problem& p, bool backward) {
   const int conv_before = p.conv_before.query_span > 0, conv_after = p.conv_after.query_span > 0;
   const int mix_before = p.mix_before.group > 0, mix_after = p.mix_after.group > 0;
-  const int softmax_alone = !conv_after && !mix_after;  // a pass of its own from M to A
-  const int recompute = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;
-  if (!backward) return 2.0 * logits(p) * (recompute + 2 * mix_after + 2 * softmax_alone + 1);
-  const int d_weights = 1, weights = mix_after ? 4 : 3 * softmax_alone, sums = 3;
-  const int softmax = mix_before ? 4 : 3, unconvolve = 3 * (conv_before + conv_after);
-  return 2.0 * logits(p) * (recompute + d_weights + weights + sums + softmax + unconvolve);
+  const int again = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;  // S, C, M, R
+  if (!backward) return 2.0 * logits(p) * (again + 2 * mix_after + 1);
+  const int d_weights = 1 + (conv_after || mix_after ? 0 : 1);  // with the dots, M is read too
+  const int sums = 3, softmax = mix_before ? 4 : 3, unconvolve = 3 * (conv_before + conv_after);
+  return 2.0 * logits(p) * (again + d_weights + 4 * mix_after + sums + softmax + unconvolve);
 }
 
 template <class Value>
@@ -283,25 +285,40 @@ std::string run_case(const Case& c, int repeats) {
   return text.str();
 }
 
-std::string device_json() {
+/// The driver's version as the kernel module tells it, such as 580.159.04; empty if it does not.
+std::string driver_version() {
+  std::ifstream file("/proc/driver/nvidia/version");
+  std::string word;
+  while (file >> word) {
+    if (!word.empty() && std::isdigit(static_cast<unsigned char>(word[0])) &&
+        word.find('.') != std::string::npos)
+      return word;
+  }
+  return "";
+}
+
+std::string provenance_json(const std::string& command) {
   cudaDeviceProp properties;
-  int driver = 0;
   must(cudaGetDeviceProperties(&properties, 0), "device");
-  must(cudaDriverGetVersion(&driver), "driver");
+  const mta::Version version = mta::version();
   std::ostringstream text;
   text << "  \"device\": \"" << properties.name
-       << "\", \"multiprocessors\": " << properties.multiProcessorCount
-       << ", \"cuda_driver\": " << driver << ", \"cuda_compiler\": " << CUDART_VERSION
-       << ",\n  \"method\": \"graph replay, events, " << kWarmUp
-       << " warm-up runs, random bf16 data, ms\"";
+       << "\", \"multiprocessors\": " << properties.multiProcessorCount << ", \"driver\": \""
+       << driver_version() << "\",\n  \"nvcc\": \"" << version.cuda << "\", \"compiler\": \""
+       << version.compiler << "\", \"commit\": \"" << version.commit
+       << "\", \"dirty\": " << (version.dirty ? "true" : "false") << ",\n  \"command\": \""
+       << command << "\",\n  \"method\": \"graph replay, events, " << kWarmUp
+       << " warm-up runs, random bf16 data in [B, T, H, d] memory; operations and map_bytes by "
+          "formula, see kernel_bench.cpp\"";
   return text.str();
 }
 
 int run(int argc, char** argv) {
-  std::string json, only;
+  std::string json, only, command = "kernel_bench";
   int repeats = kRepeats;
   for (int n = 1; n < argc; ++n) {
     const std::string flag = argv[n];
+    command += " " + flag;
     if (flag == "--quick") {
       repeats = kQuickRepeats;
     } else if (flag == "--once") {
@@ -328,7 +345,7 @@ int run(int argc, char** argv) {
   }
   if (!json.empty())
     std::ofstream(json) << "{\n"
-                        << device_json() << ",\n  \"cases\": [\n"
+                        << provenance_json(command) << ",\n  \"cases\": [\n"
                         << results << "\n  ]\n}\n";
   return 0;
 }

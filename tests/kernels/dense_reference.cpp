@@ -21,8 +21,8 @@ using kernels::ReferenceResult;
 struct Maps {
   int tokens;
   std::vector<double> data;
-  Maps(int heads, int tokens_)
-      : tokens(tokens_), data(static_cast<std::size_t>(heads) * row_count() * row_count()) {}
+  Maps(int heads, int token_count)
+      : tokens(token_count), data(static_cast<std::size_t>(heads) * row_count() * row_count()) {}
   std::size_t row_count() const { return static_cast<std::size_t>(tokens); }
   double& operator()(int h, int i, int j) {
     return data[(static_cast<std::size_t>(h) * row_count() + static_cast<std::size_t>(i)) *
