@@ -176,9 +176,8 @@ MixingPlan mixing_plan(const Mixing& mix, int heads) {
 }
 
 WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t budget) {
-  // Long chunks over few batch elements beat short chunks over many below about 256 rows: each
-  // launch needs work, and each chunk repeats halos. Measured on an H200: kernels.md's table of
-  // rows against time.
+  // Short chunks repeat halos and lags, and below about 256 rows their launches are too small for
+  // the card: rather fewer batch elements at a time.
   constexpr int kComfortableRows = 256;
   constexpr int kMaxMaps = 65535;  // a grid dimension
   WorkspacePlan best;

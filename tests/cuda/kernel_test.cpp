@@ -53,12 +53,13 @@ double epsilon(ElementType type) { return type == ElementType::Float16 ? 0x1p-11
 /// Worst figures of a test, printed at its end.
 struct Summary {
   std::map<std::string, std::pair<double, double>>
-      worst;  // relative error, the same over the composed path's
+      worst;  // relative error, error over (composed path's + floor)
   int cases = 0, failures = 0;
   ~Summary() {
     for (const auto& [name, figures] : worst) {
-      std::printf("  %-20s worst relative error %.2e, worst ratio to the composed path %.2f\n",
-                  name.c_str(), figures.first, figures.second);
+      std::printf(
+          "  %-20s worst relative error %.2e, worst ratio to (composed path + floor) %.2f\n",
+          name.c_str(), figures.first, figures.second);
     }
     std::printf("  %d cases, %d failures\n", cases, failures);
   }
