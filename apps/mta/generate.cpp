@@ -25,7 +25,7 @@ std::shared_ptr<const Task> task_of(const GenerateOptions& options) {
   Document document = document_of(options.settings);
   document.root["kind"] = options.task;
   Problems problems(document);
-  const auto task = read_task(document.root, "", problems);
+  auto task = read_task(document.root, "", problems);
   problems.raise();
   return task;
 }

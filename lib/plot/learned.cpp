@@ -30,7 +30,7 @@ fs::path run_folder(const PlotOptions& options) {
     throw UserError(options.kind,
                     fmt::format("draws one run, but {} inputs are given", options.inputs.size()));
   }
-  const fs::path folder = options.inputs.front();
+  fs::path folder = options.inputs.front();
   if (!fs::exists(folder / "checkpoint" / "model.safetensors")) {
     throw UserError(folder.string(), "has no checkpoint/model.safetensors",
                     "name the directory of a run that has written a checkpoint");

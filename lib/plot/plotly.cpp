@@ -84,6 +84,19 @@ Json axis_layout(const Axis& axis, double begin, double end, const std::string& 
   return json;
 }
 
+Json error_bars(const Series& series, const std::string& colour) {
+  Json above = Json::array(), below = Json::array();
+  for (std::size_t i = 0; i < series.x.size(); ++i) {
+    above.push_back(series.high[i] - series.x[i]);
+    below.push_back(series.x[i] - series.low[i]);
+  }
+  return {{"type", "data"},
+          {"symmetric", false},
+          {"array", above},
+          {"arrayminus", below},
+          {"color", colour}};
+}
+
 Json series_trace(const Series& series, std::size_t panel) {
   static constexpr const char* kSymbols[] = {"circle", "circle-open", "x-thin"};
   static constexpr const char* kDashes[] = {"solid",    "dash",        "dot",     "dashdot",
@@ -114,18 +127,7 @@ Json series_trace(const Series& series, std::size_t panel) {
                        {"symbol", kSymbols[int(series.symbol)]},
                        {"line", {{"color", colour}, {"width", 2}}}};
   }
-  if (series.bars == Series::Bars::X) {
-    Json above = Json::array(), below = Json::array();
-    for (std::size_t i = 0; i < series.x.size(); ++i) {
-      above.push_back(series.high[i] - series.x[i]);
-      below.push_back(series.x[i] - series.low[i]);
-    }
-    trace["error_x"] = {{"type", "data"},
-                        {"symmetric", false},
-                        {"array", above},
-                        {"arrayminus", below},
-                        {"color", colour}};
-  }
+  if (series.bars == Series::Bars::X) trace["error_x"] = error_bars(series, colour);
   return trace;
 }
 

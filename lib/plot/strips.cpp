@@ -69,6 +69,35 @@ class Rows {
 
 constexpr double kSeedSize = 0.5, kCentreSize = 0.9, kBarWidth = 1.6;
 
+/// The runs of group g, each at its first evaluation below the threshold, and their median.
+void add_steps(Rows& rows, std::size_t g, const Metric& metric, const PlotOptions& options) {
+  const Group& group = rows.groups()[g];
+  Series solved = points(g, Symbol::OpenCircle, kSeedSize);
+  Series unsolved = points(g, Symbol::Cross, kSeedSize);
+  std::vector<StepsToSolve> steps;
+  for (const TableRun& run : group.runs) {
+    const auto curve = curve_of(run, metric, mode_of(run, options.mode));
+    if (curve.empty()) continue;
+    const auto first = std::find_if(curve.begin(), curve.end(), [&](const CurvePoint& point) {
+      return point.value < options.threshold * metric.factor;
+    });
+    steps.push_back({first == curve.end() ? curve.back().step : first->step, first != curve.end()});
+    add_run(steps.back().solved ? solved : unsolved, steps.back().step, g);
+  }
+  const auto solved_runs =
+      std::count_if(steps.begin(), steps.end(), [](const StepsToSolve& s) { return s.solved; });
+  rows.label(g, fmt::format("{} ({} of {} solved)", group.label, solved_runs, steps.size()));
+  if (steps.empty()) return;
+  rows.panel().series.push_back(std::move(solved));
+  rows.panel().series.push_back(std::move(unsolved));
+  const SolvedMedian median = median_steps(steps);
+  if (median.at_least) return;  // more than half unsolved: there is no median to draw
+  Series centre = points(g, Symbol::Circle, kCentreSize);
+  centre.x = {median.step};
+  centre.y = {double(g)};
+  rows.panel().series.push_back(std::move(centre));
+}
+
 }  // namespace
 
 Plot plot_bars(const PlotOptions& options) {
@@ -118,32 +147,7 @@ Plot plot_steps(const PlotOptions& options) {
   Plot plot;
   Rows rows(group_runs(load_runs(options.inputs, plot.notices), options.by));
   for (std::size_t g = 0; g < rows.groups().size(); ++g) {
-    const Group& group = rows.groups()[g];
-    Series solved = points(g, Symbol::OpenCircle, kSeedSize);
-    Series unsolved = points(g, Symbol::Cross, kSeedSize);
-    std::vector<StepsToSolve> steps;
-    for (const TableRun& run : group.runs) {
-      const auto curve = curve_of(run, metric, mode_of(run, options.mode));
-      if (curve.empty()) continue;
-      const auto first = std::find_if(curve.begin(), curve.end(), [&](const CurvePoint& point) {
-        return point.value < options.threshold * metric.factor;
-      });
-      steps.push_back(
-          {first == curve.end() ? curve.back().step : first->step, first != curve.end()});
-      add_run(steps.back().solved ? solved : unsolved, steps.back().step, g);
-    }
-    const auto solved_runs =
-        std::count_if(steps.begin(), steps.end(), [](const StepsToSolve& s) { return s.solved; });
-    rows.label(g, fmt::format("{} ({} of {} solved)", group.label, solved_runs, steps.size()));
-    if (steps.empty()) continue;
-    rows.panel().series.push_back(std::move(solved));
-    rows.panel().series.push_back(std::move(unsolved));
-    const SolvedMedian median = median_steps(steps);
-    if (median.at_least) continue;  // more than half unsolved: there is no median to draw
-    Series centre = points(g, Symbol::Circle, kCentreSize);
-    centre.x = {median.step};
-    centre.y = {double(g)};
-    rows.panel().series.push_back(std::move(centre));
+    add_steps(rows, g, metric, options);
   }
   if (rows.panel().series.empty()) throw UserError("steps", "no run has evaluations");
   rows.panel().series.push_back(legend_entry("median", Symbol::Circle, kCentreSize));

@@ -20,9 +20,9 @@ struct TableKey {
 };
 
 /// `text` is a JSON pointer into a report or into its experiment ("/train/lr"), a short name
-/// ("variant", "err_seq", "wall_s"), a key of reports ("attention_path"), or the last part of just one
-/// key of the experiment ("layers").
-/// Throws UserError, with `flag` as its place, when no run has such a key.
+/// ("variant", "err_seq", "wall_s"), a key of reports ("attention_path"), or the last part of just
+/// one key of the experiment ("layers"). Throws UserError, with `flag` as its place, when no run
+/// has such a key.
 TableKey table_key(const std::string& text, const std::vector<TableRun>& runs,
                    const std::string& flag);
 

@@ -18,7 +18,7 @@ using check::task_of;
 class JsonlFiles : public testing::Test {
  protected:
   std::filesystem::path write(const std::string& text) const {
-    const auto file = scratch_.path() / "samples.jsonl";
+    std::filesystem::path file = scratch_.path() / "samples.jsonl";
     std::ofstream(file) << text;
     return file;
   }

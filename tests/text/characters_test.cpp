@@ -53,7 +53,7 @@ TEST(HashText, SpreadsOverAllBits) {
     for (std::size_t b = 0; b < 64; ++b) set_bits[b] += (hash >> b & 1) != 0 ? 1 : 0;
   }
   EXPECT_EQ(hashes.size(), std::size_t{kTexts});
-  for (const int count : set_bits) EXPECT_NEAR(count, kTexts / 2, 6 * 32);  // sigma 32
+  for (const int count : set_bits) EXPECT_NEAR(count, kTexts / 2.0, 6 * 32);  // sigma 32
 }
 
 TEST(HashText, SeesZerosAtTheEnd) {
