@@ -15,11 +15,29 @@ constexpr std::chrono::seconds kLineInterval{10};
 constexpr std::size_t kBarCells = 20;
 constexpr double kPercent = 100;
 
-std::size_t terminal_columns() {
-  constexpr std::size_t kUsual = 80;
+struct Terminal {
+  std::size_t columns = 80;
+  std::size_t rows = 24;
+};
+
+Terminal terminal() {
   winsize size{};
-  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : kUsual;
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0) {
+    return {};
+  }
+  return {.columns = size.ws_col, .rows = size.ws_row};
+}
+
+/// Cuts lines to what a terminal can show: one that wraps would take two, and the cursor cannot go
+/// up past the top. The last line stays.
+void fit(std::vector<std::string>& lines, const Terminal& terminal) {
+  const std::size_t most = std::max<std::size_t>(terminal.rows, 4) - 1;
+  if (lines.size() > most) {
+    const std::size_t hidden = lines.size() - most + 1;
+    const auto begin = lines.end() - 1 - static_cast<std::ptrdiff_t>(hidden);
+    lines.insert(lines.erase(begin, lines.end() - 1), fmt::format("... and {} more", hidden));
+  }
+  for (std::string& line : lines) line = line.substr(0, terminal.columns - 1);
 }
 
 }  // namespace
@@ -78,12 +96,9 @@ void Overview::show(const std::vector<RunLine>& runs, const SweepTotals& totals)
   std::vector<std::string> lines;
   for (const RunLine& run : runs) lines.push_back(run_text(run, name_width, kind_));
   lines.push_back(totals_text(totals));
+  if (kind_ == OverviewKind::Bars) fit(lines, terminal());
   wipe();
-  // A line that wraps would take two on the terminal, and wipe() would leave one behind.
-  const std::size_t columns = terminal_columns();
-  for (const std::string& line : lines) {
-    out_ << (kind_ == OverviewKind::Bars ? line.substr(0, columns - 1) : line) << '\n';
-  }
+  for (const std::string& line : lines) out_ << line << '\n';
   out_ << std::flush;
   if (kind_ == OverviewKind::Bars) drawn_ = lines.size();
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 
 namespace mta {
@@ -47,6 +48,18 @@ TEST(Overview, BarsAreDrawnOverThemselvesAndLinesStayAboveThem) {
   EXPECT_NE(text.find("\n0 of 2 done, 1 running, 1 waiting\n\033[2A\r\033[Jdone b\n"),
             std::string::npos)
       << text;
+}
+
+TEST(Overview, NeverIsHigherThanTheTerminal) {
+  std::ostringstream out;
+  Overview overview(out, OverviewKind::Bars);
+  overview.show(std::vector<RunLine>(500, half_way()), {.points = 500, .running = 500});
+  const std::string text = out.str();
+  const auto lines = std::count(text.begin(), text.end(), '\n');
+  EXPECT_LT(lines, 400);
+  EXPECT_NE(text.find("... and " + std::to_string(500 - (lines - 2)) + " more\n0 of 500 done"),
+            std::string::npos)
+      << text.substr(text.size() - 100);
 }
 
 TEST(Overview, WithoutATerminalThereAreNoControlCharacters) {
