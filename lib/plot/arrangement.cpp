@@ -9,8 +9,8 @@ namespace {
 // Millimetres, for the 9 point font of all pictures.
 constexpr double kLine = 3.9;
 constexpr double kCharacter = 1.75;
-constexpr double kDigits = 5;  // the shortest label with its tick
-constexpr double kNumber = 8;  // a tick label that the drawing program chooses
+constexpr double kDigits = 5;    // the shortest label with its tick
+constexpr double kNumber = 9.5;  // a tick label that the drawing program chooses
 
 /// Words beside the axis need much room, which the legend above them must not lose.
 bool has_words(const Figure& figure) { return tick_room(figure) > 2 * kNumber; }

@@ -11,5 +11,6 @@ Plot plot_bars(const PlotOptions& options);
 Plot plot_heatmap(const PlotOptions& options);
 Plot plot_kernels(const PlotOptions& options);
 Plot plot_mixing(const PlotOptions& options);
+Plot plot_maps(const PlotOptions& options);
 
 }  // namespace mta::plot

@@ -41,6 +41,8 @@ const std::vector<PlotKind>& plot_kinds() {
       {"heatmap", "accuracy by slice (depth) and configuration key (length)", plot_heatmap},
       {"kernels", "a run's learned kq kernels, by layer and head", plot_kernels},
       {"mixing", "a run's learned head mixing matrices, by layer", plot_mixing},
+      {"maps", "attention maps of a sample, by stage and head, from an archive of mta maps",
+       plot_maps},
   };
   return kinds;
 }
