@@ -2,6 +2,8 @@
 #include "apps/mta/cli.h"
 
 #include "apps/mta/commands.h"
+#include "apps/mta/maps.h"
+#include "apps/mta/plot.h"
 #include "apps/mta/sweep.h"
 #include "apps/mta/table.h"
 #include "lib/core/description.h"
@@ -38,6 +40,8 @@ class Parser {
     add_bench();
     add_sweep();
     add_table();
+    add_maps();
+    add_plot();
   }
 
   int run(int argc, const char* const* argv);
@@ -193,6 +197,67 @@ class Parser {
     table->add_option("--baseline", options->baseline, "row that the others are compared with");
     table->add_option("--format", options->format, "markdown, csv, latex or json")
         ->capture_default_str();
+  }
+
+  void add_maps() {
+    CLI::App* maps = command("maps", "attention maps of every stage, as arrays and as a page");
+    auto request = options_of<MapsCommand>(maps, run_maps);
+    maps::MapsOptions& options = request->options;
+    maps->add_option("run", options.run, "run directory")->required();
+    maps->add_option("--compare", options.compare, "a second run, on the same samples");
+    maps->add_option("--data", options.data, "samples (JSONL); the run's test samples when absent");
+    list_option(maps, "--samples", options.samples, "indices of samples, with commas")
+        ->capture_default_str();
+    list_option(maps, "--layers", options.layers, "with commas; all when absent");
+    list_option(maps, "--heads", options.heads, "with commas; all when absent");
+    list_option(maps, "--stages", options.stages, "with commas; all when absent");
+    maps->add_option("--rows", request->rows, "window of queries, FIRST:END; -20: is the last 20")
+        ->capture_default_str();
+    maps->add_option("--columns", request->columns, "window of keys, FIRST:END")
+        ->capture_default_str();
+    maps->add_option("--out", options.out, "folder to write")->required();
+    maps->add_option("--device", options.device, "auto, cpu, cuda or cuda:INDEX")
+        ->capture_default_str();
+    maps->add_flag("--json", request->json, "write the shares on the target as JSON");
+  }
+
+  void add_plot() {
+    std::string kinds;
+    for (const plot::PlotKind& kind : plot::plot_kinds()) {
+      kinds += "\n  " + kind.name + ": " + kind.summary;
+    }
+    CLI::App* plot = command("plot", "reports -> a picture");
+    auto request = options_of<PlotCommand>(plot, run_plot);
+    plot::PlotOptions& options = request->options;
+    plot->add_option("kind", options.kind, "what to draw:" + kinds)->required();
+    plot->add_option("inputs", options.inputs,
+                     "reports, run directories, or folders of them; for maps, what mta maps wrote")
+        ->required();
+    plot->add_option("--out", options.out, "FILE.svg, .png, .pdf or .html")->required();
+    plot->add_option("--title", options.title, "above the picture");
+    plot->add_option("--metric", options.metric,
+                     "err_seq, err_tok or loss; for bars also a pointer into reports")
+        ->capture_default_str();
+    plot->add_option("--mode", options.mode, "of evaluation; the run's first when absent");
+    list_option(plot, "--by", options.by,
+                "keys that make a variant; what tells runs apart if absent");
+    plot->add_option("--threshold", options.threshold, "for steps: err_seq below it is solved")
+        ->capture_default_str();
+    plot->add_flag("--log", request->logarithmic, "logarithmic axis of the metric");
+    plot->add_option("--rows", options.rows, "for heatmap: a slice; depth when there is one");
+    plot->add_option("--columns", options.columns, "for heatmap: a key; /task/length when absent");
+    list_option(plot, "--layers", options.layers, "for kernels, mixing, maps; all when absent");
+    list_option(plot, "--heads", options.heads, "for kernels, maps; all when absent");
+    list_option(plot, "--stages", options.stages, "for kernels, mixing, maps; all when absent");
+    list_option(plot, "--samples", options.samples, "for maps: one; the first when absent");
+    plot->add_option("--size", request->size, "WIDTHxHEIGHT in millimetres");
+  }
+
+  /// Values with commas.
+  template <class Values>
+  static CLI::Option* list_option(CLI::App* command, const std::string& flag, Values& values,
+                                  const std::string& help) {
+    return command->add_option(flag, values, help)->delimiter(',')->allow_extra_args(false);
   }
 
   CLI::App app_{"A laboratory for Multi-Token Attention (arXiv 2504.00927)", "mta"};

@@ -1,0 +1,168 @@
+// The page in a browser: choosers, hover, bars; nothing fetched, no error.
+#include "lib/core/document.h"
+#include "lib/core/files.h"
+#include "lib/maps/maps.h"
+#include "lib/plot/tensors.h"
+#include "tests/maps/small_runs.h"
+#include "tests/support/browser.h"
+#include "tests/support/scratch_folder.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace mta::maps {
+namespace {
+
+/// Runs before the page's own script: keeps errors.
+constexpr const char* kWatch = R"(<script>
+const errors = [];
+window.addEventListener("error", (event) => errors.push(String(event.message)));
+console.error = (...words) => errors.push(words.join(" "));
+console.warn = console.error;
+</script>
+)";
+
+/// Runs after it: uses the page as a person does and writes down what is seen, as JSON.
+constexpr const char* kUse = R"(<script>
+const seen = {};
+const pane = (i) => document.querySelectorAll(".pane")[i];
+const choose = (select, value) => {
+  select.value = value;
+  select.dispatchEvent(new Event("change"));
+};
+const pointAt = (i, row, column) => {
+  const canvas = pane(i).querySelector(".map"), box = canvas.getBoundingClientRect();
+  const cell = 20, edge = 55;  // 16 tokens: the largest cells, with labels
+  canvas.dispatchEvent(new MouseEvent("mousemove", {bubbles: true,
+      clientX: box.left + edge + (column + 0.5) * cell, clientY: box.top + edge + (row + 0.5) * cell}));
+  return byId("hover").hidden ? null : byId("hover").textContent;
+};
+seen.panes = document.querySelectorAll(".pane").length;
+choose(byId("sample"), 1);
+choose(pane(0).querySelector(".layer"), 1);
+choose(pane(0).querySelector(".head"), 2);
+choose(pane(0).querySelector(".stage"), "kq_after");
+seen.text = byId("text").textContent;
+seen.stage = pane(0).querySelector(".stage").value;
+seen.hover = pointAt(0, 13, 5);
+seen.future = pointAt(0, 5, 13);
+seen.outside = pointAt(0, -2, 5);
+choose(pane(1).querySelector(".layer"), 1);
+choose(pane(1).querySelector(".head"), 2);
+choose(pane(1).querySelector(".stage"), "scores");
+seen.other = pointAt(1, 13, 5);
+choose(byId("row"), 13);
+seen.bars = [...pane(0).querySelectorAll(".bars tr")].map((row) => row.cells[1].textContent);
+seen.kernel = pane(0).querySelectorAll(".learned td").length;
+seen.shares = document.querySelectorAll(".shares tr").length;
+const pixel = (row, column) => [...pane(0).querySelector(".map").getContext("2d")
+    .getImageData(55 + column * 20 + 10, 55 + row * 20 + 10, 1, 1).data];
+seen.futurePixel = pixel(5, 13);
+byId("two").checked = false;
+byId("two").dispatchEvent(new Event("change"));
+seen.single = document.querySelectorAll(".pane").length;
+seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.errors = errors;
+const result = document.createElement("pre");
+result.id = "seen";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
+</script>
+)";
+
+/// What kUse saw on the page in `folder`.
+Json seen_on(const std::filesystem::path& folder) {
+  std::string page = read_file(folder / "index.html");
+  page.insert(page.find("<body>"), kWatch);
+  page.insert(page.rfind("</body>"), kUse);
+  const auto file = folder / "used.html";
+  write_file_atomically(file, page);
+  const std::string dom = check::dom_of(file);
+  const std::string mark = "<pre id=\"seen\">";
+  const std::size_t begin = dom.find(mark);
+  if (begin == std::string::npos) return {{"errors", {"the page's script did not end"}}};
+  std::string text =
+      dom.substr(begin + mark.size(), dom.find("</pre>", begin) - begin - mark.size());
+  for (const auto& [entity, character] :
+       {std::pair("&lt;", "<"), std::pair("&gt;", ">"), std::pair("&amp;", "&")}) {
+    for (std::size_t at = 0; (at = text.find(entity, at)) != std::string::npos; ++at) {
+      text.replace(at, std::string(entity).size(), character);
+    }
+  }
+  return parse_json(text, "seen");
+}
+
+class MapsPage : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    request_.run = check::full_run(scratch_.path() / "run");
+    request_.out = scratch_.path() / "maps";
+    request_.samples = {0, 3};
+    runs_ = write_maps(request_).runs;
+  }
+
+  /// The value of one cell of the second sample.
+  float value(std::int64_t layer, const std::string& stage, std::int64_t head, std::int64_t row,
+              std::int64_t column) const {
+    const plot::Array array =
+        plot::read_npy(request_.out / fmt::format("sample_3/layer_{}/{}.npy", layer, stage));
+    return array.values[std::size_t((head * array.size(1) + row) * array.size(2) + column)];
+  }
+  /// "13 \"a\" (query)", as the page names a token.
+  std::string token(std::size_t index, const std::string& role) const {
+    const auto text = runs_[0].at("samples")[1].at("tokens")[index].at("text").get<std::string>();
+    return fmt::format("{} \"{}\" ({})", index, text, role);
+  }
+
+  check::ScratchFolder scratch_;
+  MapsOptions request_;
+  Json runs_;
+};
+
+double number_after(const std::string& text, const std::string& word) {
+  return std::stod(text.substr(text.find(word) + word.size()));
+}
+
+TEST_F(MapsPage, FetchesNothing) {
+  const std::string page = read_file(request_.out / "index.html");
+  for (const char* link : {"http:", "https:", " src=", " href=", "url(", "import "}) {
+    EXPECT_EQ(page.find(link), std::string::npos) << link;
+  }
+}
+
+TEST_F(MapsPage, WorksInABrowser) {
+  if (!check::has_browser()) GTEST_SKIP() << "no chromium in PATH";
+  const Json seen = seen_on(request_.out);
+  EXPECT_EQ(seen.at("errors"), Json::array());
+  EXPECT_EQ(seen.at("fetched"), Json::array());
+  EXPECT_EQ(seen.at("panes"), 2);
+  EXPECT_EQ(seen.at("single"), 1);
+  EXPECT_EQ(seen.at("stage"), "kq_after");
+  EXPECT_NE(seen.at("text").get<std::string>().find(
+                runs_[0].at("samples")[1].at("src").get<std::string>()),
+            std::string::npos);
+
+  // Row 13 is the query letter; column 5 stands in the second block.
+  const auto hover = seen.at("hover").get<std::string>();
+  const std::string role = runs_[0].at("samples")[1].at("tokens")[5].at("role");
+  EXPECT_NE(hover.find(token(13, "query")), std::string::npos) << hover;
+  EXPECT_NE(hover.find(token(5, role)), std::string::npos) << hover;
+  const float expected = value(1, "kq_after", 2, 13, 5);
+  EXPECT_NEAR(number_after(hover, "value "), expected, 5e-3 * std::abs(expected) + 1e-7) << hover;
+  EXPECT_NE(seen.at("future").get<std::string>().find("not visible"), std::string::npos);
+  EXPECT_TRUE(seen.at("outside").is_null());
+  EXPECT_NE(seen.at("other"), seen.at("hover"));  // another stage of the same cell
+
+  ASSERT_EQ(seen.at("bars").size(), 4u);  // four blocks of two letters and a dot
+  float sum = 0;
+  for (const std::int64_t column : {4, 5}) sum += value(1, "kq_after", 2, 13, column);
+  EXPECT_NEAR(std::stod(seen.at("bars")[1].get<std::string>()), sum, 5e-3 * std::abs(sum) + 1e-7);
+  EXPECT_EQ(seen.at("kernel"), 6);  // 2 x 3
+  EXPECT_EQ(seen.at("shares"), 1 + 2 * 4);
+  EXPECT_EQ(seen.at("futurePixel"), Json({217, 217, 217, 255}));
+}
+
+}  // namespace
+}  // namespace mta::maps
