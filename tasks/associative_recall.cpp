@@ -213,7 +213,8 @@ Encoded AssociativeRecall::encode(const Sample& sample) const {
 double AssociativeRecall::log2_contexts() const {
   double bits = 0;
   for (std::int64_t i = 0; i < config_.pairs; ++i) {
-    bits += 2 * std::log2(static_cast<double>(config_.alphabet / 2 - i));
+    const std::int64_t left = config_.alphabet / 2 - i;
+    bits += 2 * std::log2(static_cast<double>(left));
   }
   return bits;
 }
