@@ -39,22 +39,19 @@ std::vector<int> steps_in(const std::string& lines) {
   return steps;
 }
 
-TEST(Commands, TrainEvalDecodeTable) {
-  const WorkFolder folder;
-  folder.write("e.json", kExperiment);
-  const Outcome train = expect_done("mta train e.json --out run --progress plain", folder);
-  EXPECT_EQ(train.out, "run/report.json\n");
-  EXPECT_NE(train.err.find("120/120"), std::string::npos) << "no progress in:\n" << train.err;
-
-  const Json report = Json::parse(folder.read("run/report.json"));
+Json expect_report(const WorkFolder& folder) {
+  Json report = Json::parse(folder.read("run/report.json"));
   EXPECT_EQ(report["schema"], "mta.report/1");
   EXPECT_EQ(report["status"], "done");
   EXPECT_EQ(report["attention_path"][0], "fused");
   EXPECT_EQ(report["final"]["correct"]["scored"], 64);
   EXPECT_EQ(report["provenance"]["command_line"].get<std::string>().find("mta"),
             report["provenance"]["command_line"].get<std::string>().rfind("/mta train") + 1);
+  return report;
+}
 
-  // The same samples again give the report's figures.
+/// The same samples again give the report's figures.
+void expect_evaluation(const WorkFolder& folder, const Json& report) {
   const Json eval = Json::parse(expect_done("mta eval run --json --by block_position", folder).out);
   EXPECT_EQ(eval["err_seq"], report["final"]["correct"]["err_seq"]);
   std::int64_t counted = 0;
@@ -66,8 +63,10 @@ TEST(Commands, TrainEvalDecodeTable) {
   EXPECT_EQ(counted, 64);
   EXPECT_NE(expect_done("mta eval run --mode reference", folder).out.find("mode reference"),
             std::string::npos);
+}
 
-  // Samples from a file, scored and decoded.
+/// Samples from a file, scored and decoded.
+void expect_samples_scored_and_decoded(const WorkFolder& folder) {
   expect_done(
       "mta generate block_finding --set block_length=2 --set query_length=1 --set alphabet=10 "
       "--set length=14 --split test --seed 5 --count 20 --out samples.jsonl",
@@ -83,7 +82,17 @@ TEST(Commands, TrainEvalDecodeTable) {
   const Outcome decoded =
       expect_done("mta decode run --prompt '" + sample["src"].get<std::string>() + "'", folder);
   EXPECT_GE(decoded.out.size(), 2u);
+}
 
+TEST(Commands, TrainEvalDecodeTable) {
+  const WorkFolder folder;
+  folder.write("e.json", kExperiment);
+  const Outcome train = expect_done("mta train e.json --out run --progress plain", folder);
+  EXPECT_EQ(train.out, "run/report.json\n");
+  EXPECT_NE(train.err.find("120/120"), std::string::npos) << "no progress in:\n" << train.err;
+
+  expect_evaluation(folder, expect_report(folder));
+  expect_samples_scored_and_decoded(folder);
   EXPECT_NE(expect_done("mta table run", folder).out.find("kq_before_only"), std::string::npos);
   EXPECT_NE(expect_done("mta train e.json --out run --resume", folder).err.find("complete"),
             std::string::npos);
