@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// A page larger than this takes a browser minutes and gigabytes to open.
-constexpr std::int64_t kMostPageBytes = 400'000'000;
+constexpr double kMostPageBytes = 400e6;
 
 std::string base64(std::string_view bytes) {
   static constexpr std::string_view kDigits =
@@ -87,6 +87,17 @@ MapArchive::~MapArchive() {
   fs::remove_all(fresh_, ignored);
 }
 
+void MapArchive::require_room(double values) const {
+  constexpr double kBytesOfValue = 2 * 4.0 / 3;  // a 16 bit float in base64
+  const double bytes = page_bytes_ + values * kBytesOfValue;
+  if (bytes <= kMostPageBytes) return;
+  throw UserError("--out " + folder_.string(),
+                  fmt::format("the page would take {:.0f} MB or more (at most {:.0f})", bytes / 1e6,
+                              kMostPageBytes / 1e6),
+                  "choose fewer --samples, --layers, --heads or --stages, or a window by --rows "
+                  "and --columns");
+}
+
 Json MapArchive::write_array(const std::string& file, const at::Tensor& values) {
   const at::Tensor whole = values.to(at::kCPU, at::kFloat).contiguous();
   const std::vector<std::int64_t> shape(whole.sizes().begin(), whole.sizes().end());
@@ -105,13 +116,7 @@ Json MapArchive::write_map(const std::string& file, const at::Tensor& values) {
   Json entry = write_array(file, values);
   const at::Tensor halves = values.to(at::kCPU, at::kHalf).contiguous();
   const std::string text = base64(bytes_of(halves));
-  page_bytes_ += std::int64_t(text.size());
-  if (page_bytes_ > kMostPageBytes) {
-    throw UserError("--out " + folder_.string(),
-                    fmt::format("the page would be larger than {} MB", kMostPageBytes / 1'000'000),
-                    "choose fewer --samples, --layers, --heads or --stages, or a window by --rows "
-                    "and --columns");
-  }
+  page_bytes_ += double(text.size());
   page_ << "<script type=\"text/plain\" id=\"" << file << "\">" << text << "</script>\n";
   return entry;
 }

@@ -22,6 +22,10 @@ class MapArchive {
   MapArchive(const MapArchive&) = delete;
   MapArchive& operator=(const MapArchive&) = delete;
 
+  /// Throws UserError when maps of `values` numbers in all would make the page too large to open:
+  /// known before they are computed.
+  void require_room(double values) const;
+
   /// Writes `file` (relative, ending with .npy): float32, C order. Returns {"file", "shape",
   /// "range": [least, most]}.
   Json write_array(const std::string& file, const at::Tensor& values);
@@ -36,7 +40,7 @@ class MapArchive {
  private:
   std::filesystem::path folder_, fresh_;
   std::ofstream page_;
-  std::int64_t page_bytes_ = 0;
+  double page_bytes_ = 0;
 };
 
 }  // namespace mta::maps

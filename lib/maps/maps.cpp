@@ -170,6 +170,10 @@ class RunMaps {
     samples_.push_back(to_json(sample));
     samples_.back()["rows"] = {rows.begin, rows.end};
     samples_.back()["columns"] = {columns.begin, columns.end};
+    // How many stages there are is known only later; the first sample tells for the others.
+    const auto stages = double(std::max<std::size_t>(shown_stages().size(), 1));
+    archive_.require_room(double(rows.size()) * double(columns.size()) * double(heads_.size()) *
+                          double(layers_.size()) * stages);
     shares_.begin_sample(sample);
     WindowBuffer buffer(rows, columns, heads_);
     walk_maps(*trained_.model, experiment().model, compute_type(experiment()),
@@ -181,7 +185,9 @@ class RunMaps {
                 shares_.add(part);
                 if (!is_chosen(options_.stages, stage)) return;
                 const at::Tensor whole = buffer.add(part);
-                if (whole.defined()) add_map(sample.index, part, buffer.heads_of(part.map), whole);
+                if (!whole.defined()) return;
+                archive_.require_room(double(whole.numel()));
+                add_map(sample.index, part, buffer.heads_of(part.map), whole);
               });
   }
 
@@ -237,7 +243,6 @@ MapsResult write_maps(const MapsOptions& options) {
   }
   const std::vector<Sample> samples = chosen_samples(options, runs.front()->experiment());
   MapsResult result;
-  result.runs = Json::array();
   for (const auto& run : runs) {
     result.runs.push_back(run->write(samples));
     result.tables.push_back(run->table());

@@ -26,7 +26,7 @@ struct MapsOptions {
 };
 
 struct MapsResult {
-  Json runs;                        // maps.json of each run
+  std::vector<Json> runs;           // maps.json of each run
   std::vector<std::string> tables;  // of each run: share of attention on the target; may be empty
 };
 

@@ -72,11 +72,28 @@ document.body.append(result);
 </script>
 )";
 
-/// What kUse saw on the page in `folder`.
-Json seen_on(const std::filesystem::path& folder) {
+/// The same on a long sample, of which a window of rows is shown.
+constexpr const char* kUseLong = R"(<script>
+const seen = {};
+const canvas = document.querySelector(".map"), box = canvas.getBoundingClientRect();
+const point = {bubbles: true, clientX: box.right - 1.5 - 100, clientY: box.bottom - 1.5};
+canvas.dispatchEvent(new MouseEvent("mousemove", point));
+seen.hover = byId("hover").hidden ? null : byId("hover").textContent;
+seen.bars = document.querySelectorAll(".pane")[0].querySelectorAll(".bars tr").length;
+seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.errors = errors;
+const result = document.createElement("pre");
+result.id = "seen";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
+</script>
+)";
+
+/// What the script `use` saw on the page in `folder`.
+Json seen_on(const std::filesystem::path& folder, const char* use) {
   std::string page = read_file(folder / "index.html");
   page.insert(page.find("<body>"), kWatch);
-  page.insert(page.rfind("</body>"), kUse);
+  page.insert(page.rfind("</body>"), use);
   const auto file = folder / "used.html";
   write_file_atomically(file, page);
   const std::string dom = check::dom_of(file);
@@ -134,7 +151,7 @@ TEST_F(MapsPage, FetchesNothing) {
 
 TEST_F(MapsPage, WorksInABrowser) {
   if (!check::has_browser()) GTEST_SKIP() << "no chromium in PATH";
-  const Json seen = seen_on(request_.out);
+  const Json seen = seen_on(request_.out, kUse);
   EXPECT_EQ(seen.at("errors"), Json::array());
   EXPECT_EQ(seen.at("fetched"), Json::array());
   EXPECT_EQ(seen.at("panes"), 2);
@@ -162,6 +179,27 @@ TEST_F(MapsPage, WorksInABrowser) {
   EXPECT_EQ(seen.at("kernel"), 6);  // 2 x 3
   EXPECT_EQ(seen.at("shares"), 1 + 2 * 4);
   EXPECT_EQ(seen.at("futurePixel"), Json({217, 217, 217, 255}));
+}
+
+TEST_F(MapsPage, WorksOnALongContextByWindow) {
+  if (!check::has_browser()) GTEST_SKIP() << "no chromium in PATH";
+  request_.run = check::full_run(
+      scratch_.path() / "long",
+      {R"(/task={"kind": "block_finding", "block_length": 5, "query_length": 2, "alphabet": 26,
+                 "length": 2047})",
+       "/train/steps=1", "/train/batch=1", "/evaluate/samples=1", "/evaluate/batch=1"});
+  request_.samples = {0};
+  request_.rows = Window::parse("-12:", "--rows");
+  runs_ = write_maps(request_).runs;
+  const Json seen = seen_on(request_.out, kUseLong);
+  EXPECT_EQ(seen.at("errors"), Json::array());
+  EXPECT_EQ(seen.at("fetched"), Json::array());
+  // The last row, 100 columns of one pixel before the last.
+  const std::size_t T = runs_[0].at("samples")[0].at("tokens").size();
+  const auto hover = seen.at("hover").get<std::string>();
+  EXPECT_NE(hover.find(fmt::format("query {} ", T - 1)), std::string::npos) << hover;
+  EXPECT_NE(hover.find(fmt::format("key   {} ", T - 101)), std::string::npos) << hover;
+  EXPECT_EQ(seen.at("bars"), runs_[0].at("samples")[0].at("spans").size());
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "lib/core/document.h"
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "lib/maps/archive.h"
 #include "lib/maps/maps.h"
 #include "lib/plot/tensors.h"
 #include "tests/maps/small_runs.h"
@@ -168,6 +169,12 @@ TEST_F(WriteMaps, RefuseWhatTheRunDoesNotHave) {
             std::string::npos);
   EXPECT_NE(with([](MapsOptions& o) { o.run = "/nonexistent"; }).find("/nonexistent"),
             std::string::npos);
+}
+
+TEST_F(WriteMaps, RefuseAPageThatNoBrowserOpens) {
+  const MapArchive archive(scratch_->path() / "large");
+  archive.require_room(1e8);
+  EXPECT_THROW(archive.require_room(1e9), UserError);
 }
 
 TEST_F(WriteMaps, LongContextsByWindow) {

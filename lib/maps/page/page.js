@@ -167,20 +167,44 @@ function drawPane(pane) {
   return element;
 }
 
-const widest = 640;
-function cellSize(head) {
-  return Math.max(1, Math.min(20, Math.floor(widest / Math.max(head.rows, head.columns))));
+// Where things stand on the canvas. Cells are square in a whole map; a window uses the room it has.
+const strip = 7, labelRoom = 48;
+function geometryOf(head) {
+  const fit = (count, room) => Math.max(1, Math.min(20, Math.floor(room / count)));
+  const square = head.rows === head.columns;
+  const width = fit(head.columns, square ? 640 : 1300), height = square ? width : fit(head.rows, 640);
+  const tokens = width >= 10, queries = height >= 10;  // room for their text
+  return {width, height, tokens, queries, left: strip + (queries ? labelRoom : 0),
+          top: strip + (tokens ? labelRoom : 0)};
 }
 
 // The map, with the tokens' roles as strips and, where there is room, the tokens themselves.
 function drawMap(head, reach) {
-  const cell = cellSize(head), labels = cell >= 10 ? 48 : 0, strip = 7, left = labels + strip, top = labels + strip;
-  const canvas = document.createElement("canvas");
+  const g = geometryOf(head), canvas = document.createElement("canvas");
   canvas.className = "map";
-  canvas.width = left + head.columns * cell + 1;
-  canvas.height = top + head.rows * cell + 1;
+  canvas.width = g.left + head.columns * g.width + 1;
+  canvas.height = g.top + head.rows * g.height + 1;
   const context = canvas.getContext("2d");
-  const image = new ImageData(head.columns, head.rows);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(pixelsOf(head, reach), g.left, g.top, head.columns * g.width, head.rows * g.height);
+  drawTokens(context, head, g);
+  markRow(context, head, g);
+  markTargets(context, head, g);
+  canvas.addEventListener("mousemove", (event) => hover(event, head, g));
+  canvas.addEventListener("mouseleave", () => { byId("hover").hidden = true; });
+  canvas.addEventListener("click", (event) => {
+    const place = placeOf(event, head, g);
+    if (!place) return;
+    state.row = place.row;
+    byId("row").value = place.row;
+    draw();
+  });
+  return canvas;
+}
+
+// One pixel a cell.
+function pixelsOf(head, reach) {
+  const image = new ImageData(head.columns, head.rows), canvas = document.createElement("canvas");
   for (let r = 0; r < head.rows; ++r) {
     for (let c = 0; c < head.columns; ++c) {
       const future = head.firstColumn + c > head.firstRow + r, at = r * head.columns + c;
@@ -188,37 +212,27 @@ function drawMap(head, reach) {
       image.data.set([...colour, 255], 4 * at);
     }
   }
-  const small = new OffscreenCanvas(head.columns, head.rows);
-  small.getContext("2d").putImageData(image, 0, 0);
-  context.imageSmoothingEnabled = false;
-  context.drawImage(small, left, top, head.columns * cell, head.rows * cell);
+  canvas.width = head.columns;
+  canvas.height = head.rows;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
 
+function drawTokens(context, head, g) {
   context.font = "12px monospace";
   context.textBaseline = "middle";
   for (let c = 0; c < head.columns; ++c) {
-    const token = head.sample.tokens[head.firstColumn + c], x = left + c * cell;
+    const token = head.sample.tokens[head.firstColumn + c], x = g.left + c * g.width;
     context.fillStyle = roleColours[token.role];
-    context.fillRect(x, top - strip, cell, strip);
-    if (labels) sideways(context, token.text, x + cell / 2, top - strip - 3);
+    context.fillRect(x, g.top - strip, g.width, strip);
+    if (g.tokens) sideways(context, token.text, x + g.width / 2, g.top - strip - 3);
   }
   for (let r = 0; r < head.rows; ++r) {
-    const token = head.sample.tokens[head.firstRow + r], y = top + r * cell;
+    const token = head.sample.tokens[head.firstRow + r], y = g.top + r * g.height;
     context.fillStyle = roleColours[token.role];
-    context.fillRect(left - strip, y, strip, cell);
-    if (labels) upright(context, token.text, left - strip - 3, y + cell / 2);
+    context.fillRect(g.left - strip, y, strip, g.height);
+    if (g.queries) upright(context, token.text, g.left - strip - 3, y + g.height / 2);
   }
-  markRow(context, head, cell, left, top);
-  markTargets(context, head, cell, left, top);
-  canvas.addEventListener("mousemove", (event) => hover(event, head, cell, left, top));
-  canvas.addEventListener("mouseleave", () => { byId("hover").hidden = true; });
-  canvas.addEventListener("click", (event) => {
-    const place = placeOf(event, head, cell, left, top);
-    if (!place) return;
-    state.row = place.row;
-    byId("row").value = place.row;
-    draw();
-  });
-  return canvas;
 }
 
 const short = (text) => text.length > 6 ? text.slice(0, 5) + "\u2026" : text;
@@ -237,33 +251,34 @@ function sideways(context, text, x, y) {
   context.restore();
 }
 
-function markRow(context, head, cell, left, top) {
+function markRow(context, head, g) {
   const r = state.row - head.firstRow;
   if (r < 0 || r >= head.rows) return;
   context.strokeStyle = "#000";
-  context.strokeRect(left + 0.5, top + r * cell + 0.5, head.columns * cell, Math.max(cell, 2));
+  context.strokeRect(g.left + 0.5, g.top + r * g.height + 0.5, head.columns * g.width, Math.max(g.height, 2));
 }
 
-function markTargets(context, head, cell, left, top) {
+function markTargets(context, head, g) {
   context.strokeStyle = roleColours.target;
   context.lineWidth = 1.5;
   for (const span of head.sample.spans) {
     if (span.role !== "target") continue;
     const begin = Math.max(span.begin - head.firstColumn, 0);
     const end = Math.min(span.end - head.firstColumn, head.columns);
-    if (begin < end) context.strokeRect(left + begin * cell, top, (end - begin) * cell, head.rows * cell);
+    if (begin < end) context.strokeRect(g.left + begin * g.width, g.top, (end - begin) * g.width, head.rows * g.height);
   }
 }
 
-function placeOf(event, head, cell, left, top) {
+function placeOf(event, head, g) {
   const box = event.target.getBoundingClientRect();
-  const c = Math.floor((event.clientX - box.left - left) / cell), r = Math.floor((event.clientY - box.top - top) / cell);
+  const c = Math.floor((event.clientX - box.left - g.left) / g.width);
+  const r = Math.floor((event.clientY - box.top - g.top) / g.height);
   if (c < 0 || r < 0 || c >= head.columns || r >= head.rows) return null;
   return {row: head.firstRow + r, column: head.firstColumn + c, value: head.values[r * head.columns + c]};
 }
 
-function hover(event, head, cell, left, top) {
-  const box = byId("hover"), place = placeOf(event, head, cell, left, top);
+function hover(event, head, g) {
+  const box = byId("hover"), place = placeOf(event, head, g);
   box.hidden = !place;
   if (!place) return;
   const name = (t) => `${t} "${head.sample.tokens[t].text}" (${roleWords[head.sample.tokens[t].role]})`;
@@ -314,28 +329,31 @@ function drawLearned(learned, head) {
 
 // What each block or needle gets from the chosen row.
 function drawBars(head) {
-  const r = state.row - head.firstRow, table = document.createElement("table");
-  table.className = "bars";
-  if (r < 0 || r >= head.rows || !head.sample.spans.length) return table;
-  const sums = head.sample.spans.map((span) => {
+  const r = state.row - head.firstRow, element = document.createElement("div"), table = document.createElement("table");
+  element.className = "bars";
+  if (r < 0 || r >= head.rows || !head.sample.spans.length) return element;
+  const bars = head.sample.spans.map((span) => {
     let sum = 0;
     const end = Math.min(span.end, head.firstColumn + head.columns, state.row + 1);
     for (let t = Math.max(span.begin, head.firstColumn); t < end; ++t) sum += head.values[r * head.columns + t - head.firstColumn];
-    return sum;
+    return {span, sum};
   });
-  const largest = Math.max(...sums.map(Math.abs), 1e-30), negative = sums.some((sum) => sum < 0);
-  table.createCaption().textContent = `sum over each block or needle in row ${state.row}`;
-  head.sample.spans.forEach((span, i) => {
-    const row = table.insertRow(), width = Math.abs(sums[i]) / largest * (negative ? 50 : 100);
-    const begin = negative ? (sums[i] < 0 ? 50 - width : 50) : 0;
+  const many = bars.length > 24;
+  if (many) bars.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum));
+  const largest = Math.max(...bars.map((bar) => Math.abs(bar.sum)), 1e-30), negative = bars.some((bar) => bar.sum < 0);
+  table.createCaption().textContent = `sum over each block or needle in row ${state.row}${many ? ", largest first" : ""}`;
+  for (const {span, sum} of bars) {
+    const row = table.insertRow(), width = Math.abs(sum) / largest * (negative ? 50 : 100);
+    const begin = negative ? (sum < 0 ? 50 - width : 50) : 0;
     row.insertCell().textContent = span.name;
-    row.insertCell().textContent = shown(sums[i]);
+    row.insertCell().textContent = shown(sum);
     const room = row.insertCell();
     room.className = "room";
     room.innerHTML = `<div class="bar role-${span.role === "context" ? "special" : span.role}" style="left:${begin}%;width:${width}%"></div>` +
         `<div class="zero" style="left:${negative ? 50 : 0}%"></div>`;
-  });
-  return table;
+  }
+  element.append(table);
+  return element;
 }
 
 function drawShares() {
