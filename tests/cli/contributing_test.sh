@@ -15,7 +15,8 @@ fail() {
 
 cp -r "$source"/{lib,tasks,tests,apps,experiments} "$copy"
 awk '/^```diff$/ {inside = 1; next} /^```$/ {inside = 0} inside' "$source/CONTRIBUTING.md" > "$copy/examples.diff"
-(cd "$copy" && patch -p1 --ignore-whitespace --no-backup-if-mismatch < examples.diff) || fail "a diff does not apply"
+GIT_CEILING_DIRECTORIES=$(dirname "$copy") git -C "$copy" apply --unidiff-zero --ignore-whitespace examples.diff ||
+  fail "a diff does not apply"
 
 # The command that compiles FILE, taken from that of SIBLING in the same library.
 compile() {
