@@ -22,7 +22,7 @@ constexpr const char* kExperiment = R"({
 })";
 
 Outcome expect_done(const std::string& command, const WorkFolder& folder) {
-  const Outcome outcome = shell(command, folder.path());
+  Outcome outcome = shell(command, folder.path());
   EXPECT_EQ(outcome.code, 0) << command << "\n" << outcome.err;
   return outcome;
 }
