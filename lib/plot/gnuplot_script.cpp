@@ -21,9 +21,10 @@ constexpr double kFontPoints = 9;
 /// Everything that differs between the three formats.
 struct Terminal {
   std::string command;
-  double point = 1;           // what gnuplot calls a line width of one point
-  double tick_lift = 0;       // of the labels below a panel, which SVG puts too low; characters
-  double small_font = 7.5;    // of numbers in cells
+  double point = 1;      // what gnuplot calls a line width of one point
+  double tick_lift = 0;  // of the labels below a panel, which SVG puts too low; characters
+  double font = kFontPoints;
+  double small_font = 7;      // of numbers in cells
   double key_spacing = 1.15;  // of the legend's lines, which SVG puts too far apart
 };
 
@@ -44,7 +45,11 @@ Terminal terminal_of(const Figure& figure, Format format) {
     return {fmt::format("svg noenhanced size {:.0f},{:.0f} font 'Helvetica,{:g}' "
                         "background '#ffffff'",
                         width * dots, height * dots, kFontPoints * point),
-            point, 0.4, 10, 0.8};
+            point,
+            0.4,
+            kFontPoints * point,
+            9,
+            0.8};
   }
   return {
       fmt::format("pngcairo noenhanced size {:.0f},{:.0f} font 'Helvetica,{:g}' fontscale {:g} "
@@ -286,7 +291,8 @@ class Script {
          end(swapped ? axis.min : axis.max), axis.reversed && !swapped ? " reverse" : "");
     line("{} logscale {}", axis.scale == AxisScale::Logarithmic ? "set" : "unset", name);
     if (axis.ticks.empty()) {
-      line("set {}tics autofreq format '{}'", name, labelled ? "%g" : "");
+      line("set {}tics autofreq format '{}' font ',{:g}'", name, labelled ? "%g" : "",
+           terminal_.font);
       return;
     }
     std::string list;
@@ -294,7 +300,10 @@ class Script {
       list += fmt::format("{}{} {:.10g}", list.empty() ? "" : ", ", quoted(labelled ? text : ""),
                           place);
     }
-    line("set {}tics ({})", name, list);
+    // Tokens at every cell stand closer than a line of text is high.
+    constexpr std::size_t kMostAtFullSize = 20;
+    const double font = axis.ticks.size() > kMostAtFullSize ? terminal_.small_font : terminal_.font;
+    line("set {}tics ({}) font ',{:g}'", name, list, font);
   }
 
   void panel(const Panel& panel, std::size_t index) {

@@ -69,6 +69,20 @@ class Rows {
 
 constexpr double kSeedSize = 0.5, kCentreSize = 0.9, kBarWidth = 1.6;
 
+/// One run has no interval.
+Series mean_with_interval(const std::vector<double>& values, std::size_t row) {
+  Series centre = points(row, Symbol::Circle, kCentreSize);
+  centre.x = {mean_of(values)};
+  centre.y = {double(row)};
+  if (const auto interval = bootstrap_interval(values)) {
+    centre.bars = Series::Bars::X;
+    centre.low = {interval->low};
+    centre.high = {interval->high};
+    centre.width = kBarWidth;
+  }
+  return centre;
+}
+
 /// The runs of group g, each at its first evaluation below the threshold, and their median.
 void add_steps(Rows& rows, std::size_t g, const Metric& metric, const PlotOptions& options) {
   const Group& group = rows.groups()[g];
@@ -119,17 +133,8 @@ Plot plot_bars(const PlotOptions& options) {
     }
     rows.label(g, group.legend());
     if (values.empty()) continue;
-    Series centre = points(g, Symbol::Circle, kCentreSize);
-    centre.x = {mean_of(values)};
-    centre.y = {double(g)};
-    if (const auto interval = bootstrap_interval(values)) {
-      centre.bars = Series::Bars::X;
-      centre.low = {interval->low};
-      centre.high = {interval->high};
-      centre.width = kBarWidth;
-    }
     rows.panel().series.push_back(std::move(seeds));
-    rows.panel().series.push_back(std::move(centre));
+    rows.panel().series.push_back(mean_with_interval(values, g));
   }
   if (rows.panel().series.empty()) throw UserError("--metric " + metric.name, "no run has it");
   rows.panel().series.push_back(
