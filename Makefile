@@ -4,12 +4,13 @@ BUILD := build
 JOBS := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup configure build demo test check format
+.PHONY: help setup configure build demo results test check format
 
 help:
 	@echo 'make setup   install what is missing (says what and why)'
 	@echo 'make build   setup, then build everything into $(BUILD)/'
 	@echo 'make demo    setup, build the program, compare attention variants on block finding'
+	@echo 'make results make the tables and pictures of results/ from its reports'
 	@echo 'make test    setup, build everything, run all tests that need no GPU'
 	@echo 'make check   check format and lint'
 	@echo 'make format  format the code'
@@ -27,6 +28,10 @@ build: configure
 demo: configure
 	@ninja -C $(BUILD) -j $(JOBS) mta
 	@scripts/demo
+
+results: configure
+	@ninja -C $(BUILD) -j $(JOBS) mta
+	@scripts/results
 
 test: build
 	@scripts/setup --test
