@@ -60,6 +60,15 @@ TEST_F(Curves, KeepFailedRunsOutOfTheMedianAndSaySo) {
   EXPECT_NE(plot.notices[0].find("failed"), std::string::npos);
 }
 
+TEST_F(Curves, EndTheMedianWhereTheFirstRunEnds) {
+  add("g", check::report_of("standard", 4, {0.9, 0.7}));
+  const auto series = make_plot(options_).figure.panels.at(0).series;
+  ASSERT_EQ(series.size(), 6u);
+  EXPECT_EQ(series[4].name, "standard (n = 4)");
+  EXPECT_EQ(series[4].x, (std::vector<double>{100, 200}));
+  EXPECT_NEAR(series[4].y[1], 65, 1e-9);
+}
+
 TEST_F(Curves, ReadARunThatHasNoReportYet) {
   const auto folder = scratch_.path() / "runs" / "f";
   std::filesystem::create_directories(folder);
