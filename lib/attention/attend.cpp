@@ -36,15 +36,6 @@ at::Tensor softmax(const at::Tensor& scores) {
   return at::softmax(scores, -1, at::kFloat).to(scores.scalar_type());
 }
 
-at::Tensor drop(const at::Tensor& weights, const AttendInput& input) {
-  if (input.dropout.rate == 0) return weights;
-  const MapWindow window = input.window();
-  return weights * ops::dropout_mask(input.dropout, weights.size(0), weights.size(1),
-                                     window.first_row, window.rows, window.keys,
-                                     weights.scalar_type())
-                       .to(weights.device());
-}
-
 }  // namespace
 
 at::Tensor attend(const AttentionPlan& plan, const AttendInput& input, const StageTap& tap) {
@@ -66,7 +57,7 @@ at::Tensor attend(const AttentionPlan& plan, const AttendInput& input, const Sta
     map = causal.zero(stage.apply(map, window));
     show(stage.name, map);
   }
-  return at::matmul(drop(map, input), input.v);
+  return at::matmul(ops::dropped(map, input.dropout, input.first_row), input.v);
 }
 
 at::Tensor finish(const AttentionPlan& plan, at::Tensor output, const MapWindow& window) {

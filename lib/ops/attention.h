@@ -34,9 +34,15 @@ struct KqConvolution {
 };
 
 /// Inverted dropout on A: entries are 0 with probability `rate`, else scaled by 1 / (1 - rate).
+/// A GPU draws with the low 32 bits of `stream` and rounds the rate to a multiple of 1/65536.
 struct Dropout {
   double rate = 0;  ///< 0 to below 1; 0 is off
   std::uint64_t seed = 0, stream = 0;
+  /// Undefined, or one at::kInt on the device of the call, read as unsigned and added to `stream`
+  /// when the mask is drawn: a captured graph draws new numbers at each replay. Whoever sets it
+  /// must leave it as it is between a forward pass and its backward pass, which draws the mask
+  /// again.
+  at::Tensor step = {};
 };
 
 struct AttentionCall {
@@ -60,6 +66,11 @@ std::string cpu_unsupported(const AttentionCall& call);
 /// of all results depend only on the call, not on the number of threads. Memory: the output, two
 /// numbers a row, and for each thread a few row blocks of the maps of one group of heads.
 at::Tensor attention_cpu(const AttentionCall& call);
+
+/// `weights` [B, H, R, T] after dropout, on their device and in their type: what the fused path of
+/// that device does to A, decision for decision. Nothing is copied between host and device. Throws
+/// on a rate outside [0, 1) and on a `step` of another type or device.
+at::Tensor dropped(const at::Tensor& weights, const Dropout& dropout, std::int64_t first_row);
 
 /// The factors that `attention_cpu` applies to A: [B, H, R, T] of 0 and 1 / (1 - rate), on the CPU,
 /// in `dtype`. Entry (b, h, i, j) with i = first_row + r is a pure function of (seed, stream, b * H

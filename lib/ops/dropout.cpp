@@ -2,7 +2,9 @@
 #include "lib/ops/dropout.h"
 
 #include "lib/ops/attention_cpu.h"
+#include "lib/ops/cuda/dropout.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <Random123/philox.h>
 #include <c10/util/Exception.h>
@@ -41,12 +43,40 @@ cpu::DropoutKey dropout_key(const Dropout& dropout) {
   TORCH_CHECK(dropout.rate >= 0 && dropout.rate < 1, "dropout rate ", dropout.rate,
               " is not in [0, 1)");
   if (dropout.rate == 0) return {};
-  const philox4x32_ctr_t counter = {{low(dropout.stream), high(dropout.stream), 0, 0}};
+  check_step(dropout, at::kCPU);
+  const std::uint64_t stream =
+      dropout.stream +
+      (dropout.step.defined()
+           ? static_cast<std::uint32_t>(*dropout.step.const_data_ptr<std::int32_t>())
+           : 0);
+  const philox4x32_ctr_t counter = {{low(stream), high(stream), 0, 0}};
   const philox4x32_key_t seed = {{low(dropout.seed), high(dropout.seed)}};
   const philox4x32_ctr_t key = philox4x32(counter, seed);
   // At least one word in 2^32 is dropped and kept, however small or near to 1 the rate.
   const double threshold = std::clamp(std::round(dropout.rate * kWords), 1.0, kWords - 1);
   return {{key.v[0], key.v[1]}, static_cast<std::uint32_t>(threshold), 1 / (1 - dropout.rate)};
+}
+
+void check_step(const Dropout& dropout, at::Device device) {
+  const at::Tensor& step = dropout.step;
+  if (!step.defined()) return;
+  TORCH_CHECK(step.scalar_type() == at::kInt && step.numel() == 1 && step.device() == device,
+              "dropout step ", step.toString(), " ", step.sizes(), " on ", step.device(),
+              ": must be one Int on ", device);
+}
+
+at::Tensor dropped(const at::Tensor& weights, const Dropout& dropout, std::int64_t first_row) {
+  if (dropout.rate == 0) return weights;
+  const at::IntArrayRef sizes = weights.sizes();
+  if (weights.is_cpu()) {
+    return weights * dropout_mask(dropout, sizes[0], sizes[1], first_row, sizes[2], sizes[3],
+                                  weights.scalar_type());
+  }
+  // Two products: the scale would lose digits in a mask of the weights' type.
+  return weights *
+         cuda::keep_mask(dropout, weights.device(),
+                         {sizes[0], sizes[1], first_row, sizes[2], sizes[3]}) *
+         cuda::kept_scale(dropout);
 }
 
 at::Tensor dropout_mask_at(cpu::SimdLevel level, const Dropout& dropout, std::int64_t batch,

@@ -6,7 +6,10 @@
 
 namespace mta::ops {
 
-/// A threshold of 0 (rate 0) is off.
+/// A threshold of 0 (rate 0) is off. `step` must be on the CPU, if there is one.
 cpu::DropoutKey dropout_key(const Dropout& dropout);
+
+/// Throws unless `step` is absent or as Dropout asks for, on `device`.
+void check_step(const Dropout& dropout, at::Device device);
 
 }  // namespace mta::ops

@@ -78,6 +78,22 @@ TEST(DropoutMask, DiffersBetweenSeedsStreamsAndMaps) {
   EXPECT_FALSE(at::equal(one.select(1, 0), one.select(1, 1)));
 }
 
+TEST(DropoutMask, StepAddsToTheStream) {
+  const ops::Dropout plain{.rate = 0.5, .seed = 1, .stream = 7};
+  ops::Dropout stepped{.rate = 0.5, .seed = 1, .stream = 3};
+  stepped.step = at::full({1}, 4, at::kInt);
+  const at::Tensor ones = at::ones({1, 2, 16, 16});
+  EXPECT_TRUE(at::equal(ops::dropped(ones, plain, 0), ops::dropped(ones, stepped, 0)));
+  stepped.step.add_(1);
+  EXPECT_FALSE(at::equal(ops::dropped(ones, plain, 0), ops::dropped(ones, stepped, 0)));
+}
+
+TEST(DropoutMask, RefusesAStepOfAnotherType) {
+  ops::Dropout dropout{.rate = 0.5};
+  dropout.step = at::full({1}, 4, at::kLong);
+  EXPECT_THROW(ops::dropped(at::ones({1, 1, 2, 2}), dropout, 0), c10::Error);
+}
+
 TEST(DropoutMask, RefusesARateOfOne) {
   EXPECT_THROW(ops::dropout_mask({.rate = 1.0}, 1, 1, 0, 1, 1, at::kFloat), c10::Error);
 }
