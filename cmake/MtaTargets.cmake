@@ -41,6 +41,7 @@ function(mta_test name)
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
+  mta_timeout(T_TIMEOUT)
   add_executable(${name} ${T_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${T_LIBS} mta_flags GTest::gtest_main)
@@ -60,6 +61,14 @@ function(mta_test name)
     gtest_discover_tests(${name} TEST_PREFIX ${T_LABEL}. DISCOVERY_MODE PRE_TEST
                          DISCOVERY_TIMEOUT 60 WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
                          PROPERTIES ${properties})
+  endif()
+endfunction()
+
+# mta_timeout(variable): leaves more time where sanitizers take it.
+function(mta_timeout variable)
+  if(CMAKE_BUILD_TYPE STREQUAL "Sanitize")
+    math(EXPR ${variable} "5 * ${${variable}}")
+    set(${variable} ${${variable}} PARENT_SCOPE)
   endif()
 endfunction()
 

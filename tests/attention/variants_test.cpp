@@ -21,21 +21,25 @@ using check::RandomLayer;
 
 constexpr LayerShape kFourHeads{.dim = 16, .heads = 4, .layer = 1};
 
-/// Runs `test` with the configuration of every variant, on the composed path and the automatic one.
-template <class Test>
-void for_each_variant(Test test) {
-  for (const std::string& name : variant_names()) {
+class EveryVariant : public ::testing::TestWithParam<std::string> {
+ protected:
+  /// Runs `test` with the variant's configuration, on the composed path and the automatic one.
+  template <class Test>
+  static void on_both_paths(Test test) {
     for (const AttentionPath path : {AttentionPath::Composed, AttentionPath::Auto}) {
-      SCOPED_TRACE(name + (path == AttentionPath::Auto ? ", auto" : ", composed"));
-      AttentionConfig config = preset(name);
+      SCOPED_TRACE(path == AttentionPath::Auto ? "auto" : "composed");
+      AttentionConfig config = preset(GetParam());
       config.path = path;
       test(config);
     }
   }
-}
+};
 
-TEST(EveryVariant, GradientsMatchCentralDifferences) {
-  for_each_variant([](const AttentionConfig& config) {
+INSTANTIATE_TEST_SUITE_P(Attention, EveryVariant, ::testing::ValuesIn(variant_names()),
+                         [](const auto& variant) { return variant.param; });
+
+TEST_P(EveryVariant, GradientsMatchCentralDifferences) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config);
     const at::Tensor x = check::random_tensor({1, 7, 8}, "x").set_requires_grad(true);
     const at::Tensor weights = check::random_tensor({1, 5, 8}, "weights");
@@ -45,8 +49,8 @@ TEST(EveryVariant, GradientsMatchCentralDifferences) {
   });
 }
 
-TEST(EveryVariant, ChangingTheFutureLeavesThePastBitIdentical) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, ChangingTheFutureLeavesThePastBitIdentical) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config, kFourHeads);
     const at::Tensor x = check::random_tensor({2, 23, 16}, "x");
     const at::Tensor past = layer(x);
@@ -62,8 +66,8 @@ TEST(EveryVariant, ChangingTheFutureLeavesThePastBitIdentical) {
   });
 }
 
-TEST(EveryVariant, IdentityStartEqualsStandardAttention) {
-  for_each_variant([](AttentionConfig config) {
+TEST_P(EveryVariant, IdentityStartEqualsStandardAttention) {
+  on_both_paths([](AttentionConfig config) {
     if (find_variant(config.variant).start != Start::AsStandard) return;
     config.group_norm.reset();
     config.gate.reset();
@@ -80,8 +84,8 @@ TEST(EveryVariant, IdentityStartEqualsStandardAttention) {
   });
 }
 
-TEST(EveryVariant, RunsAtAnyLength) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, RunsAtAnyLength) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config, kFourHeads);
     const at::Tensor x = check::random_tensor({2, 113, 16}, "x");
     const at::Tensor longest = layer(x);
@@ -93,8 +97,8 @@ TEST(EveryVariant, RunsAtAnyLength) {
   });
 }
 
-TEST(EveryVariant, AWindowOfRowsEqualsTheSameRowsOfAll) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, AWindowOfRowsEqualsTheSameRowsOfAll) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config, kFourHeads);
     const at::Tensor x = check::random_tensor({2, 40, 16}, "x");
     const at::Tensor all = layer(x);
@@ -105,8 +109,8 @@ TEST(EveryVariant, AWindowOfRowsEqualsTheSameRowsOfAll) {
   });
 }
 
-TEST(EveryVariant, DecodingWithACacheEqualsRecomputation) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, DecodingWithACacheEqualsRecomputation) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config, kFourHeads);
     const at::Tensor x = check::random_tensor({2, 30, 16}, "x");
     const at::Tensor all = layer(x);
@@ -123,8 +127,8 @@ TEST(EveryVariant, DecodingWithACacheEqualsRecomputation) {
   });
 }
 
-TEST(EveryVariant, MapsAreCausalAndTheSoftmaxSumsToOne) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, MapsAreCausalAndTheSoftmaxSumsToOne) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer layer(config, kFourHeads);
     std::map<std::string, at::Tensor> maps;
     const Tap tap = [&](std::int64_t index, std::string_view stage, const at::Tensor& map) {
@@ -145,8 +149,8 @@ TEST(EveryVariant, MapsAreCausalAndTheSoftmaxSumsToOne) {
   });
 }
 
-TEST(EveryVariant, RunsInEveryType) {
-  for_each_variant([](const AttentionConfig& config) {
+TEST_P(EveryVariant, RunsInEveryType) {
+  on_both_paths([](const AttentionConfig& config) {
     const RandomLayer precise(config, kFourHeads);
     const at::Tensor x = check::random_tensor({2, 23, 16}, "x");
     const at::Tensor truth = precise(x);

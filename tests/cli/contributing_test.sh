@@ -63,5 +63,7 @@ grep -q '"status": "done"' bias/report.json reverse/report.json || fail "a run d
 
 # The new variant goes through the tests that hold for all variants.
 link attention_test "$copy/attention_test" "$variants"
-(cd "$source" && "$copy/attention_test" --gtest_brief=1) || fail "the variant breaks a test that holds for all"
+(cd "$source" && "$copy/attention_test" --gtest_filter='*/distance_bias' | tee "$copy/tests.log") ||
+  fail "the variant breaks a test that holds for all"
+grep -q 'PASSED.* [1-9][0-9]* tests' "$copy/tests.log" || fail "no test runs the variant"
 echo "contributing_test: both examples work"
