@@ -54,6 +54,8 @@ class BlockFinding final : public TextTask {
   std::vector<std::string> notices() const override;
   Sample sample(std::uint64_t seed, Split split, std::uint64_t index) const override;
   Slices slices(const Json& facts) const override;
+  std::vector<Slices> part_slices(const Json& facts) const override;
+  Encoded encode(const Sample& sample) const override;
   double log2_contexts() const override;
   std::int64_t max_tokens() const override;
 
@@ -231,11 +233,29 @@ Sample BlockFinding::finish(const BlockContext& context) const {
   }
   sample.facts = facts_of(context);
   sample.slices = slices(sample.facts);
+  sample.part_slices = part_slices(sample.facts);
   return sample;
 }
 
 Slices BlockFinding::slices(const Json& facts) const {
   return slices_of(facts, {"block_position"});
+}
+
+/// With several queries each answer counts by itself.
+std::vector<Slices> BlockFinding::part_slices(const Json& facts) const {
+  std::vector<Slices> parts;
+  const auto positions = facts.find("block_position");
+  if (positions == facts.end() || !positions->is_array()) return parts;
+  for (const Json& position : *positions) {
+    parts.push_back({{"answers", "each"}, {"block_position", position.dump()}});
+  }
+  return parts;
+}
+
+Encoded BlockFinding::encode(const Sample& sample) const {
+  Encoded encoded = TextTask::encode(sample);
+  if (config_.queries > 1) number_parts(encoded, '.');
+  return encoded;
 }
 
 /// Where each target stands among the blocks, and where in it the letters asked for stand.

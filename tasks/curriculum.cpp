@@ -49,6 +49,9 @@ class Curriculum final : public CombinedTask {
     return parts()[0]->sample(seed, split, index);
   }
   Slices slices(const Json& facts) const override { return parts()[0]->slices(facts); }
+  std::vector<Slices> part_slices(const Json& facts) const override {
+    return parts()[0]->part_slices(facts);
+  }
 
  private:
   void read_stages(const Json& list, const std::string& pointer, Problems& problems);

@@ -40,6 +40,9 @@ class Mixture final : public CombinedTask {
   void prepare(const std::string& pointer, Problems& problems) override;
   Sample sample(std::uint64_t seed, Split split, std::uint64_t index) const override;
   Slices slices(const Json& facts) const override;
+  std::vector<Slices> part_slices(const Json& facts) const override {
+    return parts()[part_of(facts)]->part_slices(facts);
+  }
   Encoded encode(const Sample& sample) const override;
 
  private:

@@ -66,6 +66,7 @@ Sample NeedleTask::sample(std::uint64_t seed, Split split, std::uint64_t index) 
   sample.facts["length"] = tokens;
   sample.facts["needles"] = facts_of(needles);
   sample.slices = slices(sample.facts);
+  sample.part_slices = part_slices(sample.facts);
   return sample;
 }
 
@@ -208,25 +209,44 @@ Json NeedleTask::facts_of(const std::vector<Needle>& needles) const {
   return facts;
 }
 
-/// Number of needles, number asked for, length to the next power of two, and the depth to a tenth
-/// where one needle is asked for.
+/// Number of needles, number asked for, and length to the next power of two.
 Slices NeedleTask::slices(const Json& facts) const {
   Slices slices;
   const auto needles = facts.find("needles");
   if (needles != facts.end() && needles->is_array()) {
     slices.emplace_back("needles", std::to_string(needles->size()));
-    std::vector<double> asked;
-    for (const Json& needle : *needles) {
-      if (needle.value("asked", false)) asked.push_back(needle.value("depth", 0.0));
-    }
-    slices.emplace_back("asked", std::to_string(asked.size()));
-    if (asked.size() == 1) slices.emplace_back("depth", fmt::format("{:.1f}", asked[0]));
   }
+  const auto answers = facts.find("answers");
+  if (answers != facts.end()) slices.emplace_back("asked", std::to_string(answers->size()));
   const auto length = facts.find("length");
   if (length != facts.end() && length->is_number_integer()) {
     slices.emplace_back("length", std::to_string(std::bit_ceil(length->get<std::uint64_t>())));
   }
   return slices;
+}
+
+/// Of each value asked for, in the order of the answer: "answers: each" counts the share of values
+/// found (RULER's score), "depth" the same by depth to a tenth.
+std::vector<Slices> NeedleTask::part_slices(const Json& facts) const {
+  std::vector<Slices> parts;
+  const auto answers = facts.find("answers");
+  const auto needles = facts.find("needles");
+  if (answers == facts.end() || needles == facts.end() || !needles->is_array()) return parts;
+  for (const Json& answer : *answers) {
+    Slices slices = {{"answers", "each"}};
+    for (const Json& needle : *needles) {
+      if (needle.value("value", Json()) != answer) continue;
+      slices.emplace_back("depth", fmt::format("{:.1f}", needle.value("depth", 0.0)));
+    }
+    parts.push_back(std::move(slices));
+  }
+  return parts;
+}
+
+Encoded NeedleTask::encode(const Sample& sample) const {
+  Encoded encoded = TextTask::encode(sample);
+  number_parts(encoded, ',');
+  return encoded;
 }
 
 std::unique_ptr<Task> tasks::needle() { return std::make_unique<NeedleTask>(); }

@@ -45,6 +45,8 @@ class NeedleTask final : public TextTask {
   void prepare(const std::string& pointer, Problems& problems) override;
   Sample sample(std::uint64_t seed, Split split, std::uint64_t index) const override;
   Slices slices(const Json& facts) const override;
+  std::vector<Slices> part_slices(const Json& facts) const override;
+  Encoded encode(const Sample& sample) const override;
   double log2_contexts() const override;
   std::int64_t max_tokens() const override { return config_.length; }
 

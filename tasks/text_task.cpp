@@ -33,6 +33,20 @@ Encoded TextTask::encode(const Sample& sample) const {
   return encoded;
 }
 
+void TextTask::number_parts(Encoded& encoded, char separator) const {
+  std::vector<std::int32_t> separators;
+  tokenizer_->encode({&separator, 1}, separators);
+  std::uint8_t part = 1;
+  for (std::size_t t = 0; t + 1 < encoded.tokens.size(); ++t) {
+    if (encoded.scored[t] == 0) continue;
+    if (encoded.tokens[t] == separators[0]) {
+      ++part;
+    } else {
+      encoded.scored[t] = static_cast<std::uint8_t>(1 + part);
+    }
+  }
+}
+
 std::vector<std::int32_t> TextTask::encode_prompt(const std::string& text) const {
   std::vector<std::int32_t> tokens = {tokenizer_->begin_token()};
   append(*tokenizer_, "prompt", text, tokens);

@@ -21,6 +21,9 @@ class TextTask : public Task {
  protected:
   void use(std::shared_ptr<const Tokenizer> tokenizer) { tokenizer_ = std::move(tokenizer); }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Makes each stretch of the answer between separators a part of it. A separator is scored, but
+  /// belongs to no part; nor does EOS.
+  void number_parts(Encoded& encoded, char separator) const;
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;

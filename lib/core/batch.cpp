@@ -33,6 +33,7 @@ Batch make_batch(const Task& task, const std::vector<Sample>& samples) {
         batch.first_scored = std::min(batch.first_scored, static_cast<std::int64_t>(t));
     }
     batch.slices.push_back(samples[r].slices);
+    batch.part_slices.push_back(samples[r].part_slices);
   }
   return batch;
 }

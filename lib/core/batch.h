@@ -15,10 +15,11 @@ struct Batch {
   std::int64_t length = 0;
   std::vector<std::int32_t> inputs;
   std::vector<std::int32_t> targets;
-  std::vector<std::uint8_t> scored;
-  std::int64_t first_scored =
-      0;  // the first position that is scored in any row; `length` when none is
-  std::vector<Slices> slices;  // one entry a row
+  std::vector<std::uint8_t> scored;  // as Encoded::scored, of the target
+  /// The first position that is scored in any row; `length` when none is.
+  std::int64_t first_scored = 0;
+  std::vector<Slices> slices;                    // one entry a row
+  std::vector<std::vector<Slices>> part_slices;  // one entry a row: one for each part of its answer
 };
 
 /// Shorter samples are filled up at the end with token 0, unscored.

@@ -27,6 +27,7 @@ struct Sample {
   std::string tgt;              // what it must write
   Json facts = Json::object();  // further keys of the JSONL record (where the target stands, ...)
   Slices slices = {};
+  std::vector<Slices> part_slices = {};  // of each part of the answer, where it has parts
   /// Hash of the part that no two samples of a data set share, and no train sample with a test
   /// sample.
   std::uint64_t context = 0;
@@ -36,7 +37,9 @@ struct Sample {
 /// predicted.
 struct Encoded {
   std::vector<std::int32_t> tokens;
-  std::vector<std::uint8_t> scored;  // as long as tokens; scored[0] is 0
+  /// As long as tokens: 0 is not scored, 1 is scored, 1 + k is scored and belongs to part k of the
+  /// answer (from 1), which is right or wrong by itself too. scored[0] is 0.
+  std::vector<std::uint8_t> scored;
 };
 
 /// What every task has; the registry reads and writes it.
@@ -69,6 +72,14 @@ class Task {
   /// The groups that a sample with these facts belongs to. Facts that are absent, as in a file made
   /// elsewhere, give no group.
   virtual Slices slices(const Json& facts) const {
+    (void)facts;
+    return {};
+  }
+
+  /// The groups that the parts of the answer belong to, one entry a part: how many of several
+  /// things asked for were found, and where they stood. A group counts samples or parts, never
+  /// both.
+  virtual std::vector<Slices> part_slices(const Json& facts) const {
     (void)facts;
     return {};
   }

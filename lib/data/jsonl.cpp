@@ -67,6 +67,7 @@ std::vector<Sample> read_samples(const std::filesystem::path& file, const Task& 
       throw UserError(reader.place() + ": " + problem.place, problem.message, problem.hint);
     }
     sample.slices = task.slices(sample.facts);
+    sample.part_slices = task.part_slices(sample.facts);
     samples.push_back(std::move(sample));
   }
   if (stream.bad()) throw UserError(reader.place(), "cannot be read further");

@@ -12,20 +12,26 @@
 namespace mta {
 namespace {
 
-/// Adds up samples.
+/// Adds up samples, and the parts of their answers.
 class Tally {
  public:
-  void add(std::int64_t wrong_tokens, std::int64_t tokens, const Slices& slices) {
-    const bool correct = wrong_tokens == 0;
-    ++scores_.scored;
-    wrong_samples_ += correct ? 0 : 1;
-    wrong_tokens_ += wrong_tokens;
-    tokens_ += tokens;
-    for (const auto& [name, value] : slices) {
-      SliceCount& slice = scores_.slices[name][value];
-      ++slice.count;
-      slice.correct += correct ? 1 : 0;
+  /// `scored`: as Batch::scored, of one row; `wrong`: as long, 1 where the token is wrong.
+  void add(std::span<const std::uint8_t> scored, std::span<const std::uint8_t> wrong,
+           const Slices& slices, const std::vector<Slices>& part_slices) {
+    std::vector<bool> part_is_wrong(part_slices.size());
+    std::int64_t wrong_tokens = 0;
+    for (std::size_t i = 0; i < scored.size(); ++i) {
+      if (scored[i] == 0) continue;
+      ++tokens_;
+      wrong_tokens += wrong[i];
+      const std::size_t part = scored[i] - std::size_t{2};  // huge where it belongs to none
+      if (wrong[i] != 0 && part < part_is_wrong.size()) part_is_wrong[part] = true;
     }
+    ++scores_.scored;
+    wrong_tokens_ += wrong_tokens;
+    wrong_samples_ += wrong_tokens > 0 ? 1 : 0;
+    count(wrong_tokens == 0, slices);
+    for (std::size_t p = 0; p < part_slices.size(); ++p) count(!part_is_wrong[p], part_slices[p]);
   }
 
   /// Errors stay unset when nothing was scored.
@@ -39,20 +45,32 @@ class Tally {
   }
 
  private:
+  void count(bool correct, const Slices& slices) {
+    for (const auto& [name, value] : slices) {
+      SliceCount& slice = scores_.slices[name][value];
+      ++slice.count;
+      slice.correct += correct ? 1 : 0;
+    }
+  }
+
   Scores scores_;
   std::int64_t wrong_samples_ = 0, wrong_tokens_ = 0, tokens_ = 0;
 };
 
-/// Wrong and scored tokens of each sample: [B, 2] int64.
-at::Tensor counts(const at::Tensor& logits, const at::Tensor& targets) {
-  const at::Tensor scored = targets.ne(kUnscored);
-  const at::Tensor wrong = logits.argmax(-1).ne(targets).logical_and(scored);
-  return at::stack({wrong.sum(1), scored.sum(1)}, 1);
+/// What of a batch is scored, from its first scored position on: [B, T - first_row].
+std::vector<std::uint8_t> scored_from(const Batch& batch, std::int64_t first_row) {
+  std::vector<std::uint8_t> scored;
+  for (std::int64_t row = 0; row < batch.size; ++row) {
+    const auto begin = batch.scored.begin() + row * batch.length;
+    scored.insert(scored.end(), begin + first_row, begin + batch.length);
+  }
+  return scored;
 }
 
 /// One row of a batch on the CPU: what is asked at its positions, from the first that is scored on.
 struct Question {
   std::vector<std::int32_t> prompt;
+  std::size_t first = 0;             // where the answer begins, counted from first_row
   std::vector<std::int64_t> answer;  // kUnscored where nothing is asked
 };
 
@@ -66,6 +84,7 @@ Question question_of(const TensorBatch& batch, std::int64_t row) {
   while (end > first && targets[end - 1] == kUnscored) --end;
   const auto length = static_cast<std::size_t>(batch.first_row) + first + 1;
   return {.prompt = {inputs, inputs + length},
+          .first = first,
           .answer = {targets.begin() + static_cast<std::ptrdiff_t>(first),
                      targets.begin() + static_cast<std::ptrdiff_t>(end)}};
 }
@@ -76,14 +95,17 @@ Evaluator::Evaluator(const EvaluationSet& set, std::int64_t batch_size, at::Devi
     : batch_size_(batch_size), device_(device) {
   for (std::int64_t k = 0; k < set.batches(batch_size); ++k) {
     Batch batch = set.batch(k, batch_size);
-    TensorBatch tensors = to_tensors(batch, device);
-    parts_.push_back({.tensors = std::move(tensors), .slices = std::move(batch.slices)});
+    const TensorBatch tensors = to_tensors(batch, device);
+    parts_.push_back({.tensors = tensors,
+                      .scored = scored_from(batch, tensors.first_row),
+                      .slices = std::move(batch.slices),
+                      .part_slices = std::move(batch.part_slices)});
   }
 }
 
 Scores Evaluator::teacher_forced(const LanguageModel& model, const TeacherForcing& options) const {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> all_counts, losses;
+  std::vector<at::Tensor> all_wrong, losses;
   std::vector<const Part*> used;
   for (const Part& part : parts_) {
     if (options.full_batches_only && part.tensors.samples() < batch_size_) continue;
@@ -93,23 +115,30 @@ Scores Evaluator::teacher_forced(const LanguageModel& model, const TeacherForcin
                                             .only_standard_drops = true,
                                             .seed = options.seed,
                                             .step = options.step * parts_.size() + used.size()});
-    all_counts.push_back(counts(logits, part.tensors.targets));
+    all_wrong.push_back(logits.argmax(-1).ne(part.tensors.targets).flatten());
     losses.push_back(summed_loss(logits, part.tensors.targets));
     used.push_back(&part);
   }
   if (used.empty()) return {};
 
-  const at::Tensor table = at::cat(all_counts).cpu();  // the only wait for the device
+  const at::Tensor table = at::cat(all_wrong).to(at::kByte).cpu();  // the only wait for the device
   const double loss = at::stack(losses).to(at::kDouble).sum().item<double>();
-  const auto* count = table.const_data_ptr<std::int64_t>();
+  const auto* wrong = table.const_data_ptr<std::uint8_t>();
   Tally tally;
   for (const Part* part : used) {
-    for (const Slices& slices : part->slices) {
-      tally.add(count[0], count[1], slices);
-      count += 2;
+    for (std::int64_t row = 0; row < part->tensors.samples(); ++row) {
+      const std::span<const std::uint8_t> scored = part->scored_of(row);
+      const auto r = static_cast<std::size_t>(row);
+      tally.add(scored, {wrong, scored.size()}, part->slices[r], part->part_slices[r]);
+      wrong += scored.size();
     }
   }
   return tally.scores(loss);
+}
+
+std::span<const std::uint8_t> Evaluator::Part::scored_of(std::int64_t row) const {
+  const std::size_t length = scored.size() / slices.size();
+  return std::span(scored).subspan(static_cast<std::size_t>(row) * length, length);
 }
 
 Scores Evaluator::greedy(const LanguageModel& model, std::int32_t end_token) const {
@@ -124,13 +153,13 @@ Scores Evaluator::greedy(const LanguageModel& model, std::int32_t end_token) con
       const auto asked = static_cast<std::int64_t>(question.answer.size());
       const std::vector<std::int32_t> written =
           mta::greedy(model, question.prompt, {.max_tokens = asked, .end_token = end_token});
-      std::int64_t wrong = 0, scored = 0;
+      const std::span<const std::uint8_t> scored = part.scored_of(row);
+      std::vector<std::uint8_t> wrong(scored.size());
       for (std::size_t i = 0; i < question.answer.size(); ++i) {
-        if (question.answer[i] == kUnscored) continue;
-        ++scored;
-        wrong += i >= written.size() || written[i] != question.answer[i];
+        wrong[question.first + i] = i >= written.size() || written[i] != question.answer[i];
       }
-      tally.add(wrong, scored, part.slices[static_cast<std::size_t>(row)]);
+      const auto r = static_cast<std::size_t>(row);
+      tally.add(scored, wrong, part.slices[r], part.part_slices[r]);
     }
   }
   return tally.scores(std::nullopt);

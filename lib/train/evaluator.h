@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace mta {
@@ -34,7 +35,11 @@ class Evaluator {
  private:
   struct Part {
     TensorBatch tensors;
+    std::vector<std::uint8_t> scored;  // [B, T - first_row], as Batch::scored
     std::vector<Slices> slices;
+    std::vector<std::vector<Slices>> part_slices;
+
+    std::span<const std::uint8_t> scored_of(std::int64_t row) const;
   };
 
   std::int64_t batch_size_;

@@ -144,10 +144,19 @@ TEST(BlockFinding, EachOfSeveralQueriesHasOneAnswer) {
       }
       EXPECT_EQ(blocks[sample.facts["block_position"][q].get<std::size_t>()], answers[q]);
     }
+    ASSERT_EQ(sample.part_slices.size(), 3u);
+    EXPECT_EQ(sample.part_slices[2].back().second, sample.facts["block_position"][2].dump());
     hard += sample.facts["hard_distractors"].get<double>();
     distractors += static_cast<double>(blocks.size() - 3);
   }
   EXPECT_NEAR(hard / distractors, 0.5, 0.01);  // 90,000 draws: sigma 0.0017
+}
+
+TEST(BlockFinding, EachOfSeveralAnswersIsAPart) {
+  const auto task = task_of("block_finding", {"queries=2", "length=60"});
+  const Encoded encoded = task->encode(task->sample(1, Split::Train, 0));
+  const std::vector<std::uint8_t> answer(encoded.scored.end() - 12, encoded.scored.end());
+  EXPECT_EQ(answer, (std::vector<std::uint8_t>{2, 2, 2, 2, 2, 1, 3, 3, 3, 3, 3, 1}));
 }
 
 TEST(BlockFinding, HardDistractorsHoldAllButOneLetter) {

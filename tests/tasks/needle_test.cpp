@@ -148,6 +148,22 @@ TEST(Needle, ManyNeedlesManyAsked) {
   }
 }
 
+TEST(Needle, EachAnswerIsAPart) {
+  const auto task = task_of("needle", {"asked=3", "length=200"});
+  const Sample sample = task->sample(1, Split::Train, 0);
+  const Encoded encoded = task->encode(sample);
+  ASSERT_EQ(sample.part_slices.size(), 3u);
+  for (std::size_t p = 0; p < 3; ++p) {
+    std::vector<std::int32_t> tokens;
+    for (std::size_t t = 0; t < encoded.tokens.size(); ++t) {
+      if (encoded.scored[t] == p + 2) tokens.push_back(encoded.tokens[t]);
+    }
+    EXPECT_EQ(task->decode(tokens), sample.facts["answers"][p].get<std::string>());
+  }
+  EXPECT_EQ(encoded.scored.back(), 1) << "EOS is scored, but belongs to no answer";
+  EXPECT_EQ(std::count(encoded.scored.begin(), encoded.scored.end(), 1), 3) << "and two commas";
+}
+
 TEST(Needle, LengthIsUsedUp) {
   for (const std::string tokenizer : {"words", "characters"}) {
     const auto task = task_of("needle", {"length=2048", "tokenizer=" + tokenizer});
@@ -171,8 +187,10 @@ TEST(Needle, DepthsAreThoseAskedFor) {
     EXPECT_NEAR(depths[1], 0.5, 37.0 / 800) << "half of the longest sentence";
     EXPECT_EQ(depths[2], 1);
     EXPECT_TRUE(sample.facts["needles"][1]["asked"]) << "the first depth is the asked needle's";
-    EXPECT_EQ(Json(sample.slices), Json::parse(R"([["needles", "3"], ["asked", "1"],
-                                                   ["depth", "0.5"], ["length", "1024"]])"));
+    EXPECT_EQ(Json(sample.slices),
+              Json::parse(R"([["needles", "3"], ["asked", "1"], ["length", "1024"]])"));
+    EXPECT_EQ(Json(sample.part_slices),
+              Json::parse(R"([[["answers", "each"], ["depth", "0.5"]]])"));
   }
 }
 

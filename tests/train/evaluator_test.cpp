@@ -81,6 +81,34 @@ TEST(Evaluator, SlicesAddUpToTheWhole) {
   EXPECT_NEAR(1 - static_cast<double>(correct) / 100, *scores.err_seq, 1e-12);
 }
 
+TEST(Evaluator, PartsOfAnAnswerCountByThemselves) {
+  const at::NoGradGuard no_grad;
+  Fixture f({"/task/queries=2", "/task/length=25"});
+  std::int64_t right = 0;
+  for (std::int64_t k = 0; k < 100; ++k) {
+    const Batch one = f.set.batch(k, 1);
+    const std::vector<std::int64_t> inputs(one.inputs.begin(), one.inputs.end());
+    const at::Tensor logits = f.model->forward(at::tensor(inputs, at::kLong).unsqueeze(0))[0];
+    for (const int part : {2, 3}) {  // as Batch::scored numbers them
+      std::int64_t wrong = 0, tokens = 0;
+      for (std::size_t t = 0; t < inputs.size(); ++t) {
+        if (one.scored[t] != part) continue;
+        ++tokens;
+        wrong +=
+            logits[static_cast<std::int64_t>(t)].argmax().item<std::int64_t>() != one.targets[t];
+      }
+      EXPECT_EQ(tokens, 2) << "the letters of a block";
+      right += wrong == 0;
+    }
+  }
+  const Scores scores = f.evaluator.teacher_forced(*f.model, {});
+  EXPECT_EQ(scores.scored, 100);
+  const SliceCount& each = scores.slices.at("answers").at("each");
+  EXPECT_EQ(each.count, 200);
+  EXPECT_EQ(each.correct, right);
+  EXPECT_FALSE(scores.slices.at("block_position").empty());
+}
+
 TEST(Evaluator, DropoutMattersInStandardAttentionInModeReferenceOnly) {
   const auto losses = [](const std::string& attention) {
     Fixture f({"/model/layers=2", "/attention=" + attention, "/model/attention_dropout=0.5"});
