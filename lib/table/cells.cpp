@@ -102,6 +102,15 @@ TableCell steps_cell(const TableColumn& column, const RowRuns& row) {
                     {"runs", median.runs}}};
 }
 
+TableCell empty_cell(Statistic statistic) {
+  TableCell cell{.text = kNothing};
+  for (const std::string& field : cell_fields(statistic)) {
+    cell.value[field] =
+        field == "n" || field == "pairs" || field == "samples" ? Json(0) : Json(nullptr);
+  }
+  return cell;
+}
+
 TableCell spread_cell(const TableColumn& column, const std::vector<double>& values) {
   const int decimals = decimals_of(mean_of(values), column.scale);
   const auto text = [&](double value) { return number_text(value, decimals); };
@@ -109,13 +118,56 @@ TableCell spread_cell(const TableColumn& column, const std::vector<double>& valu
   TableCell cell{.text = text(mean_of(values))};
   cell.value = {{"mean", mean_of(values)}, {"sd", or_null(deviation)}};
   if (deviation) cell.text += " ± " + text(*deviation);
-  if (column.statistic == Statistic::Interval) {
+  if (column.statistic == Statistic::Interval || column.statistic == Statistic::Share) {
     const auto interval = bootstrap_interval(values);
     if (interval) cell.text += fmt::format(" [{}, {}]", text(interval->low), text(interval->high));
     cell.value["low"] = interval ? Json(interval->low) : Json(nullptr);
     cell.value["high"] = interval ? Json(interval->high) : Json(nullptr);
   }
   cell.value["n"] = values.size();
+  return cell;
+}
+
+/// What a report says of a slice.
+struct SliceShare {
+  double accuracy = 0, low = 0, high = 0;
+  std::int64_t count = 0;
+};
+
+std::vector<SliceShare> shares_of(const TableColumn& column, const RowRuns& row) {
+  std::vector<SliceShare> shares;
+  for (const TableRun* run : row) {
+    const Json* slice = run->status == RunState::Done ? column.key.find(*run) : nullptr;
+    if (slice == nullptr) continue;
+    const Json& interval = slice->at("interval");
+    shares.push_back({.accuracy = column.scale * slice->at("accuracy").get<double>(),
+                      .low = column.scale * interval.at(0).get<double>(),
+                      .high = column.scale * interval.at(1).get<double>(),
+                      .count = slice->at("count").get<std::int64_t>()});
+  }
+  return shares;
+}
+
+TableCell share_cell(const TableColumn& column, const RowRuns& row) {
+  const std::vector<SliceShare> shares = shares_of(column, row);
+  if (shares.empty()) return empty_cell(Statistic::Share);
+  std::int64_t count = 0;
+  std::vector<double> values;
+  for (const SliceShare& share : shares) {
+    count += share.count;
+    values.push_back(share.accuracy);
+  }
+  TableCell cell;
+  if (shares.size() == 1) {
+    const SliceShare& only = shares.front();
+    cell.text = fmt::format("{:.1f} [{:.1f}, {:.1f}]", only.accuracy, only.low, only.high);
+    cell.value = {{"mean", only.accuracy}, {"sd", nullptr}, {"low", only.low}, {"high", only.high}};
+    cell.value["n"] = 1;
+  } else {
+    cell = spread_cell(column, values);
+  }
+  cell.text += fmt::format(" {}", count);
+  cell.value["samples"] = count;
   return cell;
 }
 
@@ -136,14 +188,6 @@ TableCell single_cell(const TableColumn& column, const std::vector<double>& valu
   }
   return {.text = value ? number_text(*value, decimals_of(*value, column.scale)) : kNothing,
           .value = {{cell_fields(column.statistic).front(), or_null(value)}, {"n", values.size()}}};
-}
-
-TableCell empty_cell(Statistic statistic) {
-  TableCell cell{.text = kNothing};
-  for (const std::string& field : cell_fields(statistic)) {
-    cell.value[field] = field == "n" || field == "pairs" ? Json(0) : Json(nullptr);
-  }
-  return cell;
 }
 
 /// What was measured for each triple of seeds; the mean where a triple has several runs.
@@ -181,6 +225,8 @@ std::vector<std::string> cell_fields(Statistic statistic) {
       return {"max", "n"};
     case Statistic::Values:
       return {"values"};
+    case Statistic::Share:
+      return {"mean", "sd", "low", "high", "n", "samples"};
     case Statistic::Steps:
       return {"median", "at_least", "solved", "runs"};
     case Statistic::Difference:
@@ -193,6 +239,7 @@ TableCell table_cell(const TableColumn& column, const RowRuns& row) {
   if (column.statistic == Statistic::Count) return count_cell(row);
   if (column.statistic == Statistic::Values) return values_cell(column, row);
   if (column.statistic == Statistic::Steps) return steps_cell(column, row);
+  if (column.statistic == Statistic::Share) return share_cell(column, row);
   std::vector<double> values;
   for (const TableRun* run : row) {
     if (const auto value = measured_value(column, *run)) values.push_back(*value);

@@ -125,9 +125,9 @@ std::vector<TableColumn> slice_columns(const std::string& name, const std::vecto
   std::vector<TableColumn> columns;
   for (const std::string& value : values) {
     columns.push_back({.id = fmt::format("{}_{}_correct_percent", name, value),
-                       .heading = fmt::format("{} {}, correct %", name, value),
-                       .statistic = Statistic::Mean,
-                       .key = {.label = "accuracy", .pointers = {slices / value / "accuracy"}},
+                       .heading = fmt::format("{} {}, correct % [95 %] of", name, value),
+                       .statistic = Statistic::Share,
+                       .key = {.label = "slices", .pointers = {slices / value}},
                        .scale = kPercent});
   }
   return columns;

@@ -17,6 +17,7 @@ enum class Statistic {
   Least,
   Most,
   Values,      // every distinct value
+  Share,       // of a slice that is correct: mean and interval over runs, or the one run's interval
   Steps,       // median steps to solve, unsolved runs counted as such
   Difference,  // of the mean against the baseline, in pairs of equal seeds
 };
@@ -39,7 +40,9 @@ struct TableCell {
 using RowRuns = std::vector<const TableRun*>;
 
 /// "n", a key, "statistic(key)" with interval, mean, median, sd, min, max or values; "steps_to" or
-/// "steps_to(0.01)"; "slice(depth)", which is a column for each depth. A key alone means its
+/// "steps_to(0.01)"; "slice(depth)", which is a column for each depth with the share correct, its
+/// interval and the number of samples in all: with one run Wilson's interval over its samples, with
+/// several as for errors, over the runs. A key alone means its
 /// interval for errors and losses, its mean for other measurements, its values for what was set.
 /// Throws UserError for anything else.
 std::vector<TableColumn> table_columns(const std::vector<std::string>& texts,

@@ -37,7 +37,11 @@ inline Json report_of(const MadeUpRun& run) {
       {"parameters", {{"total", 84288}}},
       {"final", nullptr},
       {"steps_to", {{"err_seq<0.5", nullptr}, {"err_seq<0.05", nullptr}}},
-      {"slices", {{"depth", {{"0.3", {{"accuracy", 0.25}}}, {"10", {{"accuracy", 1}}}}}}},
+      {"slices",
+       {{"depth",
+         {{"0.3",
+           {{"correct", 12}, {"count", 48}, {"accuracy", 0.25}, {"interval", {0.149, 0.388}}}},
+          {"10", {{"correct", 52}, {"count", 52}, {"accuracy", 1}, {"interval", {0.931, 1}}}}}}}},
       {"timing", {{"wall_s", 30.25}, {"ms_per_step", 12.5}}}};
   if (run.err_seq) report["final"] = {{"step", run.ended_at}, {"err_seq", *run.err_seq}};
   if (run.solved_at) report["steps_to"]["err_seq<0.05"] = *run.solved_at;

@@ -126,9 +126,19 @@ TEST(Table, ColumnsByAnyKey) {
   EXPECT_EQ(cell(table, 0, "max_err_seq_percent"), "95.7");
   EXPECT_EQ(cell(table, 0, "status"), "done");
   EXPECT_EQ(cell(table, 0, "steps_to_err_seq_below_0.5"), "> 1200 (0/3)");
-  EXPECT_EQ(cell(table, 0, "depth_0.3_correct_percent"), "25.0 ± 0.0");
-  EXPECT_EQ(cell(table, 0, "depth_10_correct_percent"), "100.0 ± 0.0");
+  EXPECT_EQ(cell(table, 0, "depth_0.3_correct_percent"), "25.0 ± 0.0 [25.0, 25.0] 144");
+  EXPECT_EQ(cell(table, 0, "depth_10_correct_percent"), "100.0 ± 0.0 [100.0, 100.0] 156");
   EXPECT_EQ(cell(table, 0, "interval_wall_s"), "30.2 ± 0.0 [30.2, 30.2]");
+}
+
+TEST(Table, SlicesOfOneRunHaveTheIntervalOfItsSamples) {
+  const Table table = make_table({table_run({})}, {.columns = {"slice(depth)"}});
+  EXPECT_EQ(cell(table, 0, "depth_0.3_correct_percent"), "25.0 [14.9, 38.8] 48");
+  EXPECT_EQ(values(table, 0, "depth_0.3_correct_percent")["samples"], 48);
+  EXPECT_EQ(table.columns[0].heading, "depth 0.3, correct % [95 %] of");
+  const Table none =
+      make_table({missing_run({.name = "key_only"}), table_run({})}, {.columns = {"slice(depth)"}});
+  EXPECT_EQ(cell(none, 0, "depth_0.3_correct_percent"), "–");
 }
 
 TEST(Table, RefusesWhatItDoesNotKnow) {
