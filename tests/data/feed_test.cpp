@@ -85,13 +85,26 @@ TEST(Feed, ErrorsArriveInTheirPlace) {
 
 TEST(Feed, EndsCleanlyAtAnyTime) {
   for (int i = 0; i < 50; ++i) {
-    Feed feed(
-        [](std::int64_t number) -> Batch {
-          if (number % 2 == 1) throw std::runtime_error("odd");
-          return numbered(number);
-        },
-        {.threads = 3, .ahead = 2});
-    if (i % 2 == 1) feed.next();
+    std::atomic<int> begun = 0, ended = 0;
+    {
+      Feed feed(
+          [&](std::int64_t number) -> Batch {
+            ++begun;
+            std::this_thread::sleep_for(std::chrono::microseconds(100));
+            ++ended;
+            if (number % 2 == 1) throw std::runtime_error("odd");
+            return numbered(number);
+          },
+          {.threads = 3, .ahead = 2});
+      if (i % 2 == 1) {
+        EXPECT_EQ(feed.next().size, 0);
+      }
+    }
+    const int at_the_end = begun;
+    EXPECT_EQ(ended, at_the_end) << "what was begun is waited for";
+    EXPECT_LE(at_the_end, i % 2 == 1 ? 3 : 2) << "and nothing beyond the window is begun";
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    EXPECT_EQ(begun, at_the_end) << "no thread is left to begin another";
   }
 }
 
