@@ -1,8 +1,8 @@
 // One trainer for each experiment, stepped in turns.
 #include "lib/bench/train_steps.h"
 
+#include "lib/bench/provenance.h"
 #include "lib/data/training_set.h"
-#include "lib/report/provenance.h"
 #include "lib/run/model.h"
 #include "lib/train/device.h"
 #include "lib/train/trainer.h"
@@ -68,25 +68,12 @@ class Stepper {
   std::int64_t step_ = 0;
 };
 
-Provenance provenance_of(const TrainStepBench& bench, at::Device device) {
-  Provenance provenance = build_provenance();
-  const DeviceInfo info = describe_device(device);
-  provenance.libtorch = libtorch_version();
-  provenance.device = info.name;
-  provenance.device_description = info.description;
-  if (!info.driver.empty()) provenance.driver = info.driver;
-  provenance.threads = at::get_num_threads();
-  provenance.command_line = shell_line(bench.command_line);
-  return provenance;
-}
-
 }  // namespace
 
 Json bench_train_steps(const TrainStepBench& bench) {
   const at::Device device = resolve_device(bench.device);
   if (bench.threads > 0) at::set_num_threads(static_cast<int>(bench.threads));
-  Provenance provenance = provenance_of(bench, device);
-  provenance.started = utc_now();
+  Provenance provenance = bench_provenance(device, bench.command_line);
 
   std::vector<std::unique_ptr<Stepper>> steppers;
   std::vector<Candidate> candidates;
