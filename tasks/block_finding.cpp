@@ -64,7 +64,7 @@ class BlockFinding final : public TextTask {
   void check_blocks(const std::string& pointer, Problems& problems) const;
   void choose_shape();
   Sample finish(const BlockContext& context) const;
-  Json facts_of(const BlockContext& context) const;
+  Json facts_of(const BlockContext& context, std::size_t length) const;
   std::string reference_notice() const;
 
   Config config_;
@@ -231,14 +231,14 @@ Sample BlockFinding::finish(const BlockContext& context) const {
         break;
     }
   }
-  sample.facts = facts_of(context);
+  sample.facts = facts_of(context, sample.src.size() + sample.tgt.size());
   sample.slices = slices(sample.facts);
   sample.part_slices = part_slices(sample.facts);
   return sample;
 }
 
 Slices BlockFinding::slices(const Json& facts) const {
-  return slices_of(facts, {"block_position"});
+  return slices_of(facts, {"block_position", "length"});
 }
 
 /// With several queries each answer counts by itself.
@@ -258,8 +258,9 @@ Encoded BlockFinding::encode(const Sample& sample) const {
   return encoded;
 }
 
-/// Where each target stands among the blocks, and where in it the letters asked for stand.
-Json BlockFinding::facts_of(const BlockContext& context) const {
+/// Where each target stands among the blocks, and where in it the letters asked for stand;
+/// `length`: characters of the question and the answer.
+Json BlockFinding::facts_of(const BlockContext& context, std::size_t length) const {
   Json positions = Json::array(), letters = Json::array();
   for (const BlockTarget& target : context.targets) {
     Json places = Json::array();
@@ -272,6 +273,7 @@ Json BlockFinding::facts_of(const BlockContext& context) const {
   facts["block_position"] = one ? std::move(positions[0]) : std::move(positions);
   facts["query_positions"] = one ? std::move(letters[0]) : std::move(letters);
   facts["blocks"] = shape_.blocks;
+  facts["length"] = length;
   if (config_.hard_distractors > 0) facts["hard_distractors"] = context.hard;
   return facts;
 }

@@ -54,8 +54,6 @@ class Curriculum final : public CombinedTask {
   }
 
  private:
-  void read_stages(const Json& list, const std::string& pointer, Problems& problems);
-
   Json task_ = Json::object();
   std::vector<Stage> stages_;
 };
@@ -66,32 +64,8 @@ Description Curriculum::describe() {
       object_field("task", task_, "the task object after all stages, and in evaluation");
   task.write = [this]() -> Json { return parts().empty() ? task_ : to_json(*parts()[0]); };
   d.field(std::move(task));
-  d.field({.key = "stages",
-           .doc = "objects with \"until\", rising, and \"set\"",
-           .read = [this](const Json& value, const std::string& pointer,
-                          Problems& problems) { read_stages(value, pointer, problems); },
-           .write = [this]() -> Json {
-             Json list = Json::array();
-             for (Stage& stage : stages_) list.push_back(mta::describe(stage).write());
-             return list;
-           },
-           .schema = []() -> Json {
-             Stage example;
-             return {{"type", "array"}, {"items", mta::describe(example).schema()}};
-           }});
+  d.field(list_field("stages", stages_, "objects with \"until\", rising, and \"set\""));
   return d;
-}
-
-void Curriculum::read_stages(const Json& list, const std::string& pointer, Problems& problems) {
-  if (!expect_type(list.is_array(), "a list", list, pointer, problems)) return;
-  stages_.clear();
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const std::string at = pointer + "/" + std::to_string(i);
-    if (!expect_type(list[i].is_object(), "an object", list[i], at, problems)) continue;
-    Stage stage;
-    mta::describe(stage).read(list[i], at, problems);
-    stages_.push_back(std::move(stage));
-  }
 }
 
 void Curriculum::prepare(const std::string& pointer, Problems& problems) {

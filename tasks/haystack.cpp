@@ -94,6 +94,13 @@ std::int64_t TokenCounter::tokens(std::string_view sentence) const {
   return static_cast<std::int64_t>(tokens.size());
 }
 
+std::int64_t TokenCounter::whole(std::string_view src, std::string_view tgt,
+                                 std::int64_t words) const {
+  constexpr std::size_t kSpecial = 2;  // BOS and EOS
+  return unit_ == Unit::Words ? words
+                              : static_cast<std::int64_t>(src.size() + tgt.size() + kSpecial);
+}
+
 std::unique_ptr<SentenceSource> drawn_sentences(Rng& rng, const TokenCounter& counter) {
   return std::make_unique<DrawnSentences>(rng, counter);
 }
@@ -225,6 +232,25 @@ std::size_t Haystack::nearest_boundary(double depth) const {
   }
   const double to_low = wanted - static_cast<double>(before(low));
   return to_low <= static_cast<double>(before(high)) - wanted ? low : high;
+}
+
+SpreadText spread_over(const Haystack& haystack, const std::vector<std::string_view>& sentences,
+                       const std::vector<std::size_t>& places) {
+  SpreadText spread;
+  const auto put = [&text = spread.text](std::string_view part) {
+    if (!text.empty()) text += ' ';
+    text += part;
+  };
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < sentences.size(); ++i) {
+    if (places[i] > at) put(haystack.between(at, places[i]));
+    at = places[i];
+    put(sentences[i]);
+    spread.ends.push_back(spread.text.size());
+    spread.begins.push_back(spread.text.size() - sentences[i].size());
+  }
+  if (at + 1 < haystack.boundaries()) put(haystack.between(at, haystack.boundaries() - 1));
+  return spread;
 }
 
 std::string_view Haystack::between(std::size_t from, std::size_t to) const {

@@ -23,6 +23,8 @@ class TokenCounter {
 
   Unit unit() const { return unit_; }
   std::int64_t tokens(std::string_view sentence) const;
+  /// Of BOS, both texts and EOS; `words` of them where tokens are words.
+  std::int64_t whole(std::string_view src, std::string_view tgt, std::int64_t words) const;
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
@@ -93,5 +95,15 @@ struct Haystack {
   /// Sentences from one boundary to a later one.
   std::string_view between(std::size_t from, std::size_t to) const;
 };
+
+/// A haystack with other sentences in it, and where they stand.
+struct SpreadText {
+  std::string text;
+  std::vector<std::size_t> begins, ends;  // characters of each sentence put in
+};
+
+/// Puts sentence i at boundary places[i]; places rise. An empty haystack has one boundary.
+SpreadText spread_over(const Haystack& haystack, const std::vector<std::string_view>& sentences,
+                       const std::vector<std::size_t>& places);
 
 }  // namespace mta

@@ -46,7 +46,6 @@ class Mixture final : public CombinedTask {
   Encoded encode(const Sample& sample) const override;
 
  private:
-  void read(const Json& list, const std::string& pointer, Problems& problems);
   const std::string& name(std::size_t i) const;
   std::size_t draw(std::uint64_t seed, Split split, std::uint64_t index) const;
   std::size_t part_of(const Json& facts) const;
@@ -56,41 +55,18 @@ class Mixture final : public CombinedTask {
 
 Description Mixture::describe() {
   Description d;
-  d.field({.key = "tasks",
-           .doc = "parts: objects with \"task\" and, if wanted, \"weight\" and \"name\"",
-           .read = [this](const Json& value, const std::string& pointer,
-                          Problems& problems) { read(value, pointer, problems); },
-           .write = [this]() -> Json {
-             Json list = Json::array();
-             for (Entry& entry : entries_) list.push_back(mta::describe(entry).write());
-             return list;
-           },
-           .schema = []() -> Json {
-             Entry example;
-             return {{"type", "array"}, {"items", mta::describe(example).schema()}};
-           }});
+  d.field(list_field("tasks", entries_,
+                     "parts: objects with \"task\" and, if wanted, \"weight\" and \"name\""));
   return d;
-}
-
-void Mixture::read(const Json& list, const std::string& pointer, Problems& problems) {
-  if (!expect_type(list.is_array(), "a list", list, pointer, problems)) return;
-  entries_.clear();
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const std::string at = pointer + "/" + std::to_string(i);
-    if (!expect_type(list[i].is_object(), "an object", list[i], at, problems)) continue;
-    Entry entry;
-    mta::describe(entry).read(list[i], at, problems);
-    if (!list[i].contains("task")) entry.task = read_task(Json::object(), at + "/task", problems);
-    entries_.push_back(std::move(entry));
-  }
 }
 
 void Mixture::prepare(const std::string& pointer, Problems& problems) {
   if (entries_.empty()) return problems.add(pointer + "/tasks", "must have at least one task");
   std::vector<Part> parts;
   std::vector<std::string> pointers;
-  for (const Entry& entry : entries_) {
+  for (Entry& entry : entries_) {
     pointers.push_back(fmt::format("{}/tasks/{}/task", pointer, parts.size()));
+    if (!entry.task) entry.task = read_task(Json::object(), pointers.back(), problems);
     parts.push_back(entry.task);
   }
   combine(std::move(parts), pointers, problems);

@@ -13,7 +13,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <bit>
 #include <numeric>
 
 namespace mta {
@@ -43,7 +42,7 @@ Sample NeedleTask::sample(std::uint64_t seed, Split split, std::uint64_t index) 
     return hash_text(identity);
   });
 
-  std::int64_t tokens = fixed_tokens(needles);
+  const std::int64_t tokens = fixed_tokens(needles);
   Haystack haystack;
   const std::unique_ptr<SentenceSource> source = make_source(rng, *names);
   haystack.fill(*source, config_.length - tokens);
@@ -56,14 +55,9 @@ Sample NeedleTask::sample(std::uint64_t seed, Split split, std::uint64_t index) 
     sample.tgt += needles[i].value;
     answers.push_back(needles[i].value);
   }
-  tokens += haystack.tokens;
-  if (counter_->unit() == TokenCounter::Unit::Characters) {
-    constexpr std::size_t kSpecial = 2;  // BOS and EOS
-    tokens = static_cast<std::int64_t>(sample.src.size() + sample.tgt.size() + kSpecial);
-  }
   sample.facts = {{"index", index}, {"preset", plan_.name}, {"seed", seed}};
   sample.facts["answers"] = std::move(answers);
-  sample.facts["length"] = tokens;
+  sample.facts["length"] = counter_->whole(sample.src, sample.tgt, tokens + haystack.tokens);
   sample.facts["needles"] = facts_of(needles);
   sample.slices = slices(sample.facts);
   sample.part_slices = part_slices(sample.facts);
@@ -162,23 +156,20 @@ std::string NeedleTask::assemble(const Haystack& haystack, std::vector<Needle>& 
     return std::pair(needles[a].boundary, needles[a].tie) <
            std::pair(needles[b].boundary, needles[b].tie);
   });
-  std::string text;
-  const auto put = [&text](std::string_view part) {
-    if (!text.empty()) text += ' ';
-    text += part;
-  };
-  std::size_t at = 0;
+  std::vector<std::string_view> sentences;
+  std::vector<std::size_t> places;
+  for (const std::size_t i : order) {
+    sentences.push_back(needles[i].sentence);
+    places.push_back(needles[i].boundary);
+  }
+  SpreadText spread = spread_over(haystack, sentences, places);
   for (std::size_t place = 0; place < order.size(); ++place) {
     Needle& needle = needles[order[place]];
-    if (needle.boundary > at) put(haystack.between(at, needle.boundary));
-    at = needle.boundary;
-    put(needle.sentence);
     needle.place = place;
-    needle.end = text.size();
-    needle.start = needle.end - needle.sentence.size();
+    needle.start = spread.begins[place];
+    needle.end = spread.ends[place];
   }
-  if (at + 1 < haystack.boundaries()) put(haystack.between(at, haystack.boundaries() - 1));
-  return text;
+  return std::move(spread.text);
 }
 
 /// Keys in the order asked; values of one key in the order of the text.
@@ -218,10 +209,7 @@ Slices NeedleTask::slices(const Json& facts) const {
   }
   const auto answers = facts.find("answers");
   if (answers != facts.end()) slices.emplace_back("asked", std::to_string(answers->size()));
-  const auto length = facts.find("length");
-  if (length != facts.end() && length->is_number_integer()) {
-    slices.emplace_back("length", std::to_string(std::bit_ceil(length->get<std::uint64_t>())));
-  }
+  add_rounded_length(facts, slices);
   return slices;
 }
 

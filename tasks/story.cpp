@@ -16,7 +16,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 namespace mta {
@@ -137,11 +136,8 @@ Sample StoryTask::sample(std::uint64_t seed, Split split, std::uint64_t index) c
   Json needed = Json::array();
   sample.src = assemble(story, haystack, rng, needed) + '\n' + story.question;
   sample.tgt = story.answer;
-  std::int64_t length = tokens + haystack.tokens;
-  if (counter_->unit() == TokenCounter::Unit::Characters) {
-    length = static_cast<std::int64_t>(sample.src.size() + sample.tgt.size()) + 2;  // BOS, EOS
-  }
-  sample.facts = {{"facts_needed", config_.facts_needed}, {"length", length}};
+  sample.facts = {{"facts_needed", config_.facts_needed},
+                  {"length", counter_->whole(sample.src, sample.tgt, tokens + haystack.tokens)}};
   sample.facts["needed"] = std::move(needed);
   sample.slices = slices(sample.facts);
   return sample;
@@ -181,34 +177,23 @@ std::vector<std::size_t> StoryTask::draw_places(const Haystack& haystack, Rng& r
 std::string StoryTask::assemble(const Story& story, const Haystack& haystack, Rng& rng,
                                 Json& needed) const {
   const std::vector<std::size_t> places = draw_places(haystack, rng);
-  std::string text;
-  const auto put = [&text](std::string_view part) {
-    if (!text.empty()) text += ' ';
-    text += part;
-  };
-  std::size_t at = 0;
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    if (places[i] > at) put(haystack.between(at, places[i]));
-    at = places[i];
-    put(story.sentences[i]);
-    if (std::find(story.needed.begin(), story.needed.end(), i) == story.needed.end()) continue;
+  SpreadText spread =
+      spread_over(haystack, {story.sentences.begin(), story.sentences.end()}, places);
+  for (const std::size_t i : story.needed) {
     const double hay = static_cast<double>(haystack.text.size());
-    needed.push_back({{"depth", hay > 0 ? static_cast<double>(haystack.before(at)) / hay : 0},
-                      {"start", text.size() - story.sentences[i].size()},
-                      {"end", text.size()}});
+    const auto before = static_cast<double>(haystack.before(places[i]));
+    needed.push_back({{"depth", hay > 0 ? before / hay : 0},
+                      {"start", spread.begins[i]},
+                      {"end", spread.ends[i]}});
   }
-  if (at + 1 < haystack.boundaries()) put(haystack.between(at, haystack.boundaries() - 1));
-  return text;
+  return std::move(spread.text);
 }
 
 /// Facts needed, length to the next power of two, and the depth of the first fact needed to a
 /// tenth.
 Slices StoryTask::slices(const Json& facts) const {
   Slices slices = slices_of(facts, {"facts_needed"});
-  const auto length = facts.find("length");
-  if (length != facts.end() && length->is_number_integer()) {
-    slices.emplace_back("length", std::to_string(std::bit_ceil(length->get<std::uint64_t>())));
-  }
+  add_rounded_length(facts, slices);
   const auto needed = facts.find("needed");
   if (needed != facts.end() && needed->is_array() && !needed->empty()) {
     slices.emplace_back("depth", fmt::format("{:.1f}", needed->front().value("depth", 0.0)));

@@ -3,6 +3,8 @@
 
 #include "lib/core/error.h"
 
+#include <bit>
+
 namespace mta {
 namespace {
 
@@ -66,6 +68,12 @@ Slices slices_of(const Json& facts, std::initializer_list<const char*> keys) {
     if (fact != facts.end() && fact->is_number()) slices.emplace_back(key, fact->dump());
   }
   return slices;
+}
+
+void add_rounded_length(const Json& facts, Slices& slices) {
+  const auto length = facts.find("length");
+  if (length == facts.end() || !length->is_number_integer()) return;
+  slices.emplace_back("length", std::to_string(std::bit_ceil(length->get<std::uint64_t>())));
 }
 
 }  // namespace mta

@@ -31,5 +31,7 @@ class TextTask : public Task {
 
 /// {"length", "64"} for each of `keys` whose fact is a number.
 Slices slices_of(const Json& facts, std::initializer_list<const char*> keys);
+/// Adds the fact "length", if there is one, rounded up to a power of two.
+void add_rounded_length(const Json& facts, Slices& slices);
 
 }  // namespace mta

@@ -54,24 +54,32 @@ void expect_solved(const Task& task, const Sample& sample, std::size_t pairs, st
   EXPECT_EQ(encoded.scored, scored);
 }
 
+/// Two thousand samples of a length, no two with the same pairs.
+void expect_all_solved(const std::string& noise, std::size_t pairs, std::size_t length) {
+  const auto task = task_of("associative_recall",
+                            {"pairs=" + std::to_string(pairs), "length=" + std::to_string(length),
+                             "alphabet=64", "noise=" + noise});
+  EXPECT_EQ(task->max_tokens(), static_cast<std::int64_t>(length) + 2);
+  EXPECT_EQ(task->vocabulary(), 64 + 1 + 6);
+  EXPECT_FALSE(task->answers_at_once());
+  std::set<std::uint64_t> contexts;
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    const Split split = i % 8 == 0 ? Split::Test : Split::Train;
+    const Sample sample = task->sample(1, split, i);
+    expect_solved(*task, sample, pairs, length);
+    EXPECT_EQ(split_of(sample.context), split);
+    EXPECT_TRUE(contexts.insert(sample.context).second);
+    EXPECT_EQ(task->decode(task->encode(sample).tokens),
+              "<bos>" + sample.src + " " + sample.tgt + "<eos>");
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
 TEST(AssociativeRecall, EveryPairIsAskedOnceAndAnswered) {
   for (const std::string noise : {"filler", "random"}) {
-    const auto task =
-        task_of("associative_recall", {"pairs=8", "length=64", "alphabet=64", "noise=" + noise});
-    EXPECT_EQ(task->max_tokens(), 66);
-    EXPECT_EQ(task->vocabulary(), 64 + 1 + 6);
-    std::set<std::uint64_t> contexts;
-    for (std::uint64_t i = 0; i < 2000; ++i) {
-      const Split split = i % 8 == 0 ? Split::Test : Split::Train;
-      const Sample sample = task->sample(1, split, i);
-      expect_solved(*task, sample, 8, 64);
-      EXPECT_EQ(split_of(sample.context), split);
-      EXPECT_TRUE(contexts.insert(sample.context).second);
-      EXPECT_EQ(task->decode(task->encode(sample).tokens),
-                "<bos>" + sample.src + " " + sample.tgt + "<eos>");
-      if (HasFailure()) return;
-    }
-    EXPECT_FALSE(task->answers_at_once());
+    expect_all_solved(noise, 4, 32);
+    expect_all_solved(noise, 8, 64);
+    expect_all_solved(noise, 16, 256);
   }
 }
 

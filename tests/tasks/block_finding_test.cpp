@@ -52,7 +52,9 @@ void expect_properties(const Sample& sample, const Expected& want) {
   ASSERT_EQ(blocks.size(), want.blocks);
   const auto position = sample.facts["block_position"].get<std::size_t>();
   EXPECT_EQ(sample.facts["blocks"], want.blocks);
-  EXPECT_EQ(sample.slices, (Slices{{"block_position", std::to_string(position)}}));
+  const std::string length = std::to_string(sample.src.size() + sample.tgt.size());
+  EXPECT_EQ(sample.slices,
+            (Slices{{"block_position", std::to_string(position)}, {"length", length}}));
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     const bool last = b + 1 == blocks.size();
     ASSERT_EQ(blocks[b].size(), last ? want.last : want.block);
@@ -111,6 +113,13 @@ TEST(BlockFinding, SamplesCutAsTheReferenceDoes) {
   EXPECT_EQ(task->max_tokens(), 321);
   expect_properties_of_all(*task,
                            {.block = 5, .query = 3, .context = 310, .blocks = 52, .last = 4});
+}
+
+TEST(BlockFinding, SamplesOfOtherLengths) {
+  expect_properties_of_all(*task_of("block_finding", {"length=79"}),
+                           {.block = 5, .query = 2, .context = 71, .blocks = 12, .last = 5});
+  expect_properties_of_all(*task_of("block_finding", {"length=1279", "query_length=1"}),
+                           {.block = 5, .query = 1, .context = 1271, .blocks = 212, .last = 5});
 }
 
 TEST(BlockFinding, FirstAndLastLetterAsAnswer) {

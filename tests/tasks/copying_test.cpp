@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 namespace mta {
@@ -31,17 +32,19 @@ std::uint32_t checksum(const Task& task) {
   return stream_of(bytes);
 }
 
-TEST(SelectiveCopying, TheAnswerIsWhatIsNotNoise) {
-  const auto task = task_of("selective_copying", {});
-  std::vector<int> taken(64);
+/// Two thousand samples of `length` characters with eight letters among them.
+void expect_copies(std::size_t length) {
+  const auto task = task_of("selective_copying", {"length=" + std::to_string(length)});
+  std::vector<int> taken(length);
   std::set<std::uint64_t> contexts;
-  for (std::uint64_t i = 0; i < 2000; ++i) {
+  constexpr int kSamples = 2000;
+  for (std::uint64_t i = 0; i < kSamples; ++i) {
     const Split split = i % 8 == 0 ? Split::Test : Split::Train;
     const Sample sample = task->sample(1, split, i);
-    ASSERT_EQ(sample.src.size(), 65u);
+    ASSERT_EQ(sample.src.size(), length + 1);
     EXPECT_EQ(sample.src.back(), '#');
-    std::string letters = sample.src.substr(0, 64);
-    for (std::size_t at = 0; at < 64; ++at) taken[at] += letters[at] != '_' ? 1 : 0;
+    std::string letters = sample.src.substr(0, length);
+    for (std::size_t at = 0; at < length; ++at) taken[at] += letters[at] != '_' ? 1 : 0;
     std::erase(letters, '_');
     EXPECT_EQ(letters, sample.tgt);
     EXPECT_EQ(sample.tgt.size(), 8u);
@@ -50,7 +53,13 @@ TEST(SelectiveCopying, TheAnswerIsWhatIsNotNoise) {
     EXPECT_TRUE(contexts.insert(sample.context).second);
     EXPECT_LE(static_cast<std::int64_t>(task->encode(sample).tokens.size()), task->max_tokens());
   }
-  for (const int count : taken) EXPECT_NEAR(count, 250, 6 * 14.8);  // binomial, p = 1/8
+  const double share = 8.0 / static_cast<double>(length);  // binomial
+  const double sigma = std::sqrt(kSamples * share * (1 - share));
+  for (const int count : taken) EXPECT_NEAR(count, kSamples * share, 6 * sigma);
+}
+
+TEST(SelectiveCopying, TheAnswerIsWhatIsNotNoise) {
+  for (const std::size_t length : {16u, 64u, 256u}) expect_copies(length);
 }
 
 TEST(SelectiveCopying, SameSeedSameBytes) {

@@ -6,10 +6,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <map>
-#include <regex>
 #include <set>
+#include <sstream>
 
 namespace mta {
 namespace {
@@ -18,16 +19,19 @@ using check::refusal;
 using check::task_of;
 using Settings = std::vector<std::string>;
 
-/// Key -> values, in the order of the text, read from the sentences; for both forms of needle.
+/// Key -> values, in the order of the text, read from the sentences; for both forms of needle:
+/// "The special magic Oslo number is: 1." and "One of the special magic uuids for big-box is: 2."
 std::map<std::string, std::vector<std::string>> read_needles(const std::string& text) {
-  static const std::regex paper("The special magic (\\S+) number is: (\\d+)\\.");
-  static const std::regex ruler(
-      "One of the special magic (?:number|uuid)s for (\\S+) is: (\\S+)\\.");
+  const std::string start = "special magic ", middle = " is: ";
   std::map<std::string, std::vector<std::string>> found;
-  for (const std::regex& form : {paper, ruler}) {
-    for (std::sregex_iterator it(text.begin(), text.end(), form), end; it != end; ++it) {
-      found[(*it)[1]].push_back((*it)[2]);
-    }
+  for (std::size_t at = text.find(start); at != std::string::npos; at = text.find(start, at)) {
+    at += start.size();
+    const std::size_t is = text.find(middle, at);
+    const std::size_t stop = text.find('.', is);
+    std::string key = text.substr(at, is - at);
+    const bool ruler = key.starts_with("numbers for ") || key.starts_with("uuids for ");
+    key = ruler ? key.substr(key.rfind(' ') + 1) : key.substr(0, key.find(" number"));
+    found[key].push_back(text.substr(is + middle.size(), stop - is - middle.size()));
   }
   return found;
 }
@@ -40,11 +44,12 @@ std::string solve(const std::string& src) {
   std::string names = question.substr(question.find(" for ") + 5);
   names = names.substr(0, names.find(" mentioned"));
   names = names.substr(0, names.find('?'));
-  static const std::regex separator(", and | and |, ");
   std::string answer;
-  for (std::sregex_token_iterator it(names.begin(), names.end(), separator, -1), end; it != end;
-       ++it) {
-    for (const std::string& value : needles[*it]) answer += (answer.empty() ? "" : ", ") + value;
+  std::istringstream words(names);  // "A, B, and C", "A and B"
+  for (std::string name; words >> name;) {
+    if (name == "and") continue;
+    if (name.back() == ',') name.pop_back();
+    for (const std::string& value : needles[name]) answer += (answer.empty() ? "" : ", ") + value;
   }
   return answer;
 }
@@ -57,21 +62,43 @@ std::size_t occurrences(const std::string& text, const std::string& word) {
   return count;
 }
 
-/// Characters of haystack, needles and the spaces around them taken out, before each needle.
-void expect_depths(const Sample& sample) {
-  const std::string text = sample.src.substr(0, sample.src.find('\n'));
-  double hay = static_cast<double>(text.size()), before_all = 0;
-  for (const Json& needle : sample.facts["needles"]) {
-    hay -= needle["end"].get<double>() - needle["start"].get<double>() + 1;
+/// The text without the needles and a space beside each.
+std::string haystack_of(const Sample& sample) {
+  std::string hay = sample.src.substr(0, sample.src.find('\n'));
+  const Json& needles = sample.facts["needles"];
+  for (auto needle = needles.rbegin(); needle != needles.rend(); ++needle) {
+    const auto start = (*needle)["start"].get<std::size_t>();
+    const std::size_t from = start > 0 ? start - 1 : 0;
+    hay.erase(from, (*needle)["end"].get<std::size_t>() - start + 1);
   }
+  return hay;
+}
+
+/// Recorded depths are the shares of haystack before the needles; where `asked_for` lists depths,
+/// each needle stands within half a sentence of one of them.
+void expect_depths(const Sample& sample, const std::vector<double>& asked_for) {
+  const std::string hay = haystack_of(sample);
+  const auto size = static_cast<double>(hay.size());
+  std::size_t longest = 0, begin = 0;
+  while (begin < hay.size()) {
+    const std::size_t end = std::min(hay.find(". ", begin), hay.size() - 1) + 1;
+    longest = std::max(longest, end - begin);
+    begin = end + 1;
+  }
+  double before_all = 0;
   for (const Json& needle : sample.facts["needles"]) {
     const auto start = needle["start"].get<double>(), end = needle["end"].get<double>();
-    EXPECT_NEAR(needle["depth"].get<double>(), (start - before_all) / hay, 2 / hay);
+    const auto depth = needle["depth"].get<double>();
+    EXPECT_NEAR(depth, (start - before_all) / size, 2 / size);
     before_all += end - start + 1;
+    double nearest = asked_for.empty() ? 0 : 1;
+    for (const double wanted : asked_for) nearest = std::min(nearest, std::abs(wanted - depth));
+    EXPECT_LE(nearest * size, static_cast<double>(longest) / 2 + 1);
   }
 }
 
-void expect_properties(const Task& task, const Sample& sample, bool one_key) {
+void expect_properties(const Task& task, const Sample& sample, bool one_key,
+                       const std::vector<double>& depths = {}) {
   SCOPED_TRACE(sample.src);
   EXPECT_EQ(solve(sample.src), sample.tgt);
   std::set<std::string> keys, values;
@@ -92,7 +119,7 @@ void expect_properties(const Task& task, const Sample& sample, bool one_key) {
     EXPECT_EQ(occurrences(sample.src, key), mentions) << key;
     asked += needle["asked"].get<bool>() ? 1u : 0u;
   }
-  expect_depths(sample);
+  expect_depths(sample, depths);
   std::string joined;
   for (const Json& answer : sample.facts["answers"]) {
     joined += (joined.empty() ? "" : ", ") + answer.get<std::string>();
@@ -109,28 +136,64 @@ const std::vector<std::string> kPresets = {"multi_needle",    "niah_single_1",  
                                            "niah_single_3",   "niah_multikey_1", "niah_multikey_2",
                                            "niah_multikey_3", "niah_multivalue", "niah_multiquery"};
 
-TEST(Needle, EveryPresetAtThreeLengthsAndTokenizers) {
+/// round(linspace(0, 100, 40)) percent.
+std::vector<double> grid_depths() {
+  std::vector<double> depths;
+  for (int k = 0; k < 40; ++k) depths.push_back(std::round(100.0 * k / 39) / 100);
+  return depths;
+}
+
+struct Size {
+  std::string length, tokenizer;
+  std::uint64_t samples;
+};
+
+/// Properties of many samples, and that no two of them are the same.
+void expect_properties_of_all(const std::string& preset, const Size& size) {
+  SCOPED_TRACE(preset + " " + size.length + " " + size.tokenizer);
+  const auto task = task_of(
+      "needle", {"preset=" + preset, "length=" + size.length, "tokenizer=" + size.tokenizer});
+  const std::set<std::string> spread = {"multi_needle", "niah_single_1", "niah_multikey_2",
+                                        "niah_multikey_3"};
+  const std::vector<double> depths =
+      spread.contains(preset) ? std::vector<double>{} : grid_depths();
+  std::set<std::string> contexts[2];
+  for (std::uint64_t i = 0; i < size.samples; ++i) {
+    const Split split = i % 8 == 0 ? Split::Test : Split::Train;
+    const Sample sample = task->sample(1, split, i);
+    expect_properties(*task, sample, preset == "niah_multivalue", depths);
+    EXPECT_EQ(sample.facts["preset"], preset);
+    EXPECT_EQ(sample.facts["index"], i);
+    EXPECT_EQ(split_of(sample.context), split);
+    EXPECT_TRUE(contexts[split == Split::Test].insert(sample.src).second);
+    if (testing::Test::HasFailure()) return;
+  }
+  for (const std::string& src : contexts[1]) EXPECT_FALSE(contexts[0].contains(src));
+}
+
+TEST(Needle, EveryPresetAtThreeLengths) {
   for (const std::string& preset : kPresets) {
-    for (const auto& [length, tokenizer] :
-         {std::pair{"260", "words"}, std::pair{"512", "words"}, std::pair{"1500", "characters"},
-          std::pair{"1200", "bytes"}}) {
-      SCOPED_TRACE(preset + " " + length + " " + tokenizer);
-      const auto task = task_of("needle", {"preset=" + preset, std::string("length=") + length,
-                                           std::string("tokenizer=") + tokenizer});
-      std::set<std::string> contexts[2];
-      for (std::uint64_t i = 0; i < 500; ++i) {
-        const Split split = i % 8 == 0 ? Split::Test : Split::Train;
-        const Sample sample = task->sample(1, split, i);
-        expect_properties(*task, sample, preset == "niah_multivalue");
-        EXPECT_EQ(sample.facts["preset"], preset);
-        EXPECT_EQ(sample.facts["index"], i);
-        EXPECT_EQ(split_of(sample.context), split);
-        EXPECT_TRUE(contexts[split == Split::Test].insert(sample.src).second);
-        if (HasFailure()) return;
-      }
-      for (const std::string& src : contexts[1]) EXPECT_FALSE(contexts[0].contains(src));
+    for (const char* length : {"260", "512", "1024"}) {
+      expect_properties_of_all(preset, {length, "words", 2000});
     }
   }
+}
+
+TEST(Needle, EveryPresetWithEveryTokenizer) {
+  for (const std::string& preset : kPresets) {
+    expect_properties_of_all(preset, {"1500", "characters", 500});
+    expect_properties_of_all(preset, {"1200", "bytes", 500});
+  }
+}
+
+TEST(Needle, OfAHundredAndTwentyEightThousandTokens) {
+  const auto start = std::chrono::steady_clock::now();
+  for (const std::string& preset : kPresets) {
+    if (preset == "niah_multikey_2") continue;  // has too few keys for so many needles: refused
+    expect_properties_of_all(preset, {"131072", "words", 2});
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 60) << "a second, on an idle machine";
 }
 
 TEST(Needle, ManyNeedlesManyAsked) {
@@ -194,22 +257,14 @@ TEST(Needle, DepthsAreThoseAskedFor) {
   }
 }
 
-TEST(Needle, UniformDepthsAreUniformAndGridDepthsAreRulers) {
+TEST(Needle, UniformDepthsAreUniform) {
   const auto uniform = task_of("needle", {"needles=1", "length=2000"});
-  const auto grid = task_of("needle", {"preset=niah_single_2", "length=4000"});
   double sum = 0, squares = 0;
   constexpr int kSamples = 2000;
   for (std::uint64_t i = 0; i < kSamples; ++i) {
     const double depth = uniform->sample(1, Split::Train, i).facts["needles"][0]["depth"];
     sum += depth;
     squares += depth * depth;
-    const double percent =
-        100 * grid->sample(1, Split::Train, i).facts["needles"][0]["depth"].get<double>();
-    double nearest = 100;
-    for (int k = 0; k < 40; ++k) {
-      nearest = std::min(nearest, std::abs(percent - std::round(100.0 * k / 39)));
-    }
-    EXPECT_LT(nearest, 0.25) << "half a sentence of some 400";
   }
   EXPECT_NEAR(sum / kSamples, 1.0 / 2, 6 * 0.289 / std::sqrt(kSamples));
   EXPECT_NEAR(squares / kSamples, 1.0 / 3, 6 * 0.298 / std::sqrt(kSamples));

@@ -1,6 +1,7 @@
 // The registry: names, reading, writing, schema; for all tasks that are listed.
 #include "tasks/registry.h"
 
+#include "lib/core/vocabulary.h"
 #include "tests/support/task_of.h"
 
 #include <gtest/gtest.h>
@@ -54,6 +55,50 @@ TEST(Registry, AConfigurationSurvivesWritingAndReading) {
   problems.raise();
   EXPECT_EQ(to_json(*again), json);
   EXPECT_EQ(to_json(*task_of("block_finding", {}))["samples"], "fresh");
+}
+
+/// What `keys` make of `task`, or the refusal.
+std::string changed(const Task& task, const Json& keys) {
+  const Document document;
+  Problems problems(document);
+  const auto made = changed_task(task, keys, "/evaluate/task", problems);
+  try {
+    problems.raise();
+    return to_json(*made).dump();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+}
+
+TEST(Registry, ATaskWithOtherValuesKeepsTheRestAndItsTokens) {
+  const auto task = task_of("block_finding", {"block_length=3", "length=100"});
+  Json expected = to_json(*task);
+  expected["length"] = 400;
+  EXPECT_EQ(changed(*task, {{"length", 400}}), expected.dump());
+  EXPECT_EQ(changed(*task, {{"lenght", 400}}),
+            "/evaluate/task/lenght: unknown key \"lenght\"; did you mean \"length\"?");
+  EXPECT_EQ(changed(*task, {{"alphabet", 40}}),
+            "/evaluate/task: must have the same tokens as the task trained on, but token 26 is "
+            "\".\" in training and \"A\" here");
+  const Json mixture = {{"kind", "mixture"}, {"tasks", {{{"task", {{"length", 50}}}}}}};
+  EXPECT_EQ(Json::parse(changed(*task, mixture))["tasks"][0]["task"]["block_length"], 5)
+      << "a kind stands for a whole task, with its own defaults";
+  const auto nested = task_of("curriculum", {R"(task={"length":100})"});
+  EXPECT_EQ(Json::parse(changed(*nested, {{"task", {{"length", 211}}}}))["task"]["block_length"],
+            5);
+}
+
+TEST(Registry, EveryTokenHasItsText) {
+  const std::vector<std::string> letters = token_texts(*task_of("block_finding", {}));
+  ASSERT_EQ(letters.size(), 32u);
+  EXPECT_EQ(letters[2], "c");
+  EXPECT_EQ(letters[30], "<eos>");
+  const std::vector<std::string> bytes = token_texts(*task_of("needle", {"tokenizer=bytes"}));
+  EXPECT_EQ(bytes[65], "A");
+  EXPECT_EQ(bytes[195], "<0xc3>") << "a file of tokens is UTF-8";
+  EXPECT_EQ(difference_of(letters, letters, "here", "there"), "");
+  EXPECT_EQ(difference_of(letters, {"a", "b"}, "here", "there"),
+            "there are 32 tokens here and 2 there");
 }
 
 TEST(Registry, TheSchemaHasEveryKindAndKey) {

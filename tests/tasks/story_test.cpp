@@ -108,8 +108,7 @@ TEST(Story, AnswersFollowFromTheText) {
       Settings all = settings;
       all.push_back("facts_needed=" + std::to_string(needed));
       const auto task = task_of("story", all);
-      std::set<std::uint64_t> contexts;
-      for (std::uint64_t i = 0; i < 700; ++i) {
+      for (std::uint64_t i = 0; i < 2000; ++i) {
         const Split split = i % 8 == 0 ? Split::Test : Split::Train;
         const Sample sample = task->sample(1, split, i);
         expect_properties(*task, sample, needed);
