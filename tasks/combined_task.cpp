@@ -1,34 +1,24 @@
 // What a task has that is made of other tasks.
 #include "tasks/combined_task.h"
 
+#include "lib/core/vocabulary.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <utility>
 
 namespace mta {
-namespace {
-
-bool same_tokens(const Task& a, const Task& b) {
-  if (a.vocabulary() != b.vocabulary() || a.end_token() != b.end_token()) return false;
-  for (std::int32_t token = 0; token < a.vocabulary(); ++token) {
-    if (a.decode({&token, 1}) != b.decode({&token, 1})) return false;
-  }
-  return true;
-}
-
-}  // namespace
-
 void CombinedTask::combine(std::vector<Part> parts, const std::vector<std::string>& pointers,
                            Problems& problems) {
   parts_ = std::move(parts);
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     problems.require(!parts_[i]->common.samples, pointers[i] + "/samples",
                      "must be \"fresh\" in a part: the size of a fixed set belongs to the whole");
-    problems.require(same_tokens(*parts_[0], *parts_[i]), pointers[i],
-                     fmt::format("must have the same tokens as the first part ({} of {}, {} of {})",
-                                 parts_[i]->vocabulary(), parts_[i]->common.kind,
-                                 parts_[0]->vocabulary(), parts_[0]->common.kind),
+    const std::string difference = difference_of(token_texts(*parts_[0]), token_texts(*parts_[i]),
+                                                 "in the first part", "here");
+    problems.require(difference.empty(), pointers[i],
+                     fmt::format("must have the same tokens as the first part, but {}", difference),
                      "give all parts the same alphabet or tokenizer");
   }
 }
@@ -48,6 +38,11 @@ double CombinedTask::log2_contexts() const {
 bool CombinedTask::answers_at_once() const {
   return std::all_of(parts_.begin(), parts_.end(),
                      [](const Part& part) { return part->answers_at_once(); });
+}
+
+bool CombinedTask::parts_in_any_order() const {
+  return std::all_of(parts_.begin(), parts_.end(),
+                     [](const Part& part) { return part->parts_in_any_order(); });
 }
 
 std::vector<std::string> CombinedTask::notices() const {

@@ -49,6 +49,7 @@ class NeedleTask final : public TextTask {
   Encoded encode(const Sample& sample) const override;
   double log2_contexts() const override;
   std::int64_t max_tokens() const override { return config_.length; }
+  bool parts_in_any_order() const override { return true; }
 
  private:
   struct Needle {

@@ -1,6 +1,8 @@
 // The table of tasks, and the two keys that all of them have: "kind" and "samples".
 #include "tasks/registry.h"
 
+#include "lib/core/vocabulary.h"
+
 #include <algorithm>
 #include <utility>
 
@@ -35,6 +37,17 @@ Description::Field samples_field(std::optional<std::int64_t>& samples) {
           .schema = []() -> Json {
             return {{"anyOf", {{{"const", "fresh"}}, {{"type", "integer"}, {"minimum", 1}}}}};
           }};
+}
+
+/// Objects are merged key by key, anything else is replaced.
+void lay_over(Json& under, const Json& over) {
+  for (const auto& [key, value] : over.items()) {
+    if (value.is_object() && under.contains(key) && under[key].is_object()) {
+      lay_over(under[key], value);
+    } else {
+      under[key] = value;
+    }
+  }
 }
 
 Description describe_all(Task& task) {
@@ -87,6 +100,22 @@ std::shared_ptr<const Task> read_task(const Json& object, const std::string& poi
   if (!problems.concerns(pointer)) task->prepare(pointer, problems);
   if (problems.concerns(pointer)) return nullptr;
   return task;
+}
+
+std::shared_ptr<const Task> changed_task(const Task& task, const Json& keys,
+                                         const std::string& pointer, Problems& problems) {
+  Json object = keys;
+  if (!keys.contains("kind")) {
+    object = to_json(task);
+    lay_over(object, keys);
+  }
+  auto changed = read_task(object, pointer, problems);
+  if (!changed) return nullptr;
+  const std::string difference =
+      difference_of(token_texts(task), token_texts(*changed), "in training", "here");
+  problems.require(difference.empty(), pointer,
+                   "must have the same tokens as the task trained on, but " + difference);
+  return changed;
 }
 
 Json to_json(const Task& task) {

@@ -46,6 +46,10 @@ std::unique_ptr<Task> make_task(std::string_view name);
 /// there were problems with it.
 std::shared_ptr<const Task> read_task(const Json& object, const std::string& pointer,
                                       Problems& problems);
+/// `task` with other values for some of its keys, objects laid over objects; a whole new task where
+/// `keys` has a "kind". Null when there were problems with it, such as other tokens.
+std::shared_ptr<const Task> changed_task(const Task& task, const Json& keys,
+                                         const std::string& pointer, Problems& problems);
 /// Every key, "kind" first.
 Json to_json(const Task& task);
 /// JSON Schema of a task object: one alternative a kind.

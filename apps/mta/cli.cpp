@@ -96,6 +96,10 @@ class Parser {
     generate->add_option("--split", options->split, "train or test")->capture_default_str();
     generate->add_option("--count", options->count, "number of samples")->required();
     generate->add_option("--seed", options->seed, "seed of the samples")->capture_default_str();
+    generate
+        ->add_option("--format", options->format,
+                     "mta: src, tgt and facts; ruler: what RULER's evaluation reads (needle only)")
+        ->capture_default_str();
     generate->add_option("--out", options->out, "file to write; - is stdout")
         ->capture_default_str();
   }
@@ -122,6 +126,11 @@ class Parser {
     eval->add_option("run", options->run, "run directory")->required();
     eval->add_option("--data", options->data,
                      "samples to score (JSONL); fresh test samples when absent");
+    eval->add_option("--set", options->settings,
+                     "key=value, another value of a key of the task, such as a greater length; may "
+                     "be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
     eval->add_option("--samples", options->samples,
                      "number of samples; the experiment's when absent");
     eval->add_option("--mode", options->mode, "correct or reference")->capture_default_str();
@@ -154,9 +163,14 @@ class Parser {
     CLI::App* bench = command("bench", "times of candidates against each other, in one process");
     auto options = options_of<BenchOptions>(bench, run_bench);
     options->command_line = command_line_;
-    bench->add_option("kind", options->kind, "train: whole training steps")->required();
-    bench->add_option("--case", options->cases, "experiment file; the first is the baseline")
+    bench
+        ->add_option("kind", options->kind,
+                     "train: whole training steps; tasks: samples made by one thread")
         ->required();
+    bench->add_option(
+        "--case", options->cases,
+        "experiment file; train: the first is the baseline; tasks: all that are built "
+        "in when absent");
     bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")
         ->take_all()
         ->allow_extra_args(false);

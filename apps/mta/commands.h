@@ -31,6 +31,7 @@ struct GenerateOptions {
   std::string split = "train";
   std::uint64_t count = 0;
   std::uint64_t seed = 1;
+  std::string format = "mta";  // mta or ruler
   std::string out = "-";
 };
 int run_generate(const GenerateOptions& options, std::ostream& out, std::ostream& err);
@@ -48,7 +49,8 @@ int run_train(const TrainOptions& options, std::ostream& out, std::ostream& err)
 
 struct EvalOptions {
   std::filesystem::path run;
-  std::filesystem::path data;  // empty = fresh samples of the run's task
+  std::filesystem::path data;         // empty = fresh samples of the run's task
+  std::vector<std::string> settings;  // key=value, keys of the task
   std::optional<std::uint64_t> samples;
   std::string mode = "correct";
   std::string decode = "teacher";
@@ -75,8 +77,8 @@ struct DecodeOptions {
 int run_decode(const DecodeOptions& options, std::ostream& out);
 
 struct BenchOptions {
-  std::string kind;                          // train
-  std::vector<std::filesystem::path> cases;  // experiment files; the first is the baseline
+  std::string kind;                          // train or tasks
+  std::vector<std::filesystem::path> cases;  // experiment files; train: the first is the baseline
   std::vector<std::string> settings;         // /path=value, for all of them
   std::uint64_t turns = 15;
   std::uint64_t threads = 0;  // 0 = all

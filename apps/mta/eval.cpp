@@ -5,9 +5,7 @@
 
 #include <fmt/ostream.h>
 
-#include <cmath>
 #include <ostream>
-#include <utility>
 
 namespace mta {
 namespace {
@@ -28,16 +26,6 @@ std::string mode_of(const EvalOptions& options) {
                     "the reference mode is defined for teacher-forced scores");
   }
   return "greedy";
-}
-
-/// 95 % interval of a share (Wilson, 1927).
-std::pair<double, double> wilson(std::int64_t correct, std::int64_t count) {
-  constexpr double kZ = 1.959963984540054;  // 97.5 % quantile of the standard normal
-  const double n = static_cast<double>(count), share = static_cast<double>(correct) / n;
-  const double centre = (share + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
-  const double half =
-      kZ * std::sqrt(share * (1 - share) / n + kZ * kZ / (4 * n * n)) / (1 + kZ * kZ / n);
-  return {centre - half, centre + half};
 }
 
 /// Only the slices that were asked for; a name that the task does not have is refused.
@@ -68,23 +56,12 @@ void print(const Evaluation& evaluation, const SliceCounts& slices, std::ostream
   for (const auto& [name, values] : slices) {
     fmt::print(out, "\n{:<20} {:>8} {:>10}   95 % interval\n", name, "samples", "exact");
     for (const auto& [value, slice] : values) {
-      const auto [low, high] = wilson(slice.correct, slice.count);
+      const auto [low, high] = wilson_interval(slice);
       fmt::print(out, "{:<20} {:>8} {:>8.1f} %   {:.1f} to {:.1f} %\n", value, slice.count,
                  100.0 * static_cast<double>(slice.correct) / static_cast<double>(slice.count),
                  100 * low, 100 * high);
     }
   }
-}
-
-Json with_intervals(const SliceCounts& slices) {
-  Json json = to_json(slices);
-  for (const auto& [name, values] : slices) {
-    for (const auto& [value, slice] : values) {
-      const auto [low, high] = wilson(slice.correct, slice.count);
-      json[name][value]["interval"] = {low, high};
-    }
-  }
-  return json;
 }
 
 }  // namespace
@@ -93,13 +70,14 @@ int run_eval(const EvalOptions& options, std::ostream& out) {
   EvaluateRunOptions request;
   request.mode = mode_of(options);
   if (!options.data.empty()) request.data = options.data;
+  request.settings = options.settings;
   if (options.samples) request.samples = static_cast<std::int64_t>(*options.samples);
   const TrainedModel trained = load_trained(options.run, options.device);
   const Evaluation evaluation = evaluate_trained(trained, request);
   const SliceCounts slices = chosen_slices(evaluation.scores.slices, options.by);
   if (options.json) {
     Json json = to_json(evaluation);
-    json["slices"] = with_intervals(slices);
+    json["slices"] = to_json(slices);
     out << json.dump(2) << '\n';
   } else {
     print(evaluation, slices, out);

@@ -17,6 +17,12 @@ Split split_of(const std::string& name) {
   throw UserError("--split " + name, unknown_name_message("split", name, {"train", "test"}));
 }
 
+SampleFormat format_of(const std::string& name) {
+  if (name == "mta") return SampleFormat::Mta;
+  if (name == "ruler") return SampleFormat::Ruler;
+  throw UserError("--format " + name, unknown_name_message("format", name, {"mta", "ruler"}));
+}
+
 std::shared_ptr<const Task> task_of(const GenerateOptions& options) {
   const std::vector<std::string> known = task_names();
   if (std::find(known.begin(), known.end(), options.task) == known.end()) {
@@ -35,7 +41,8 @@ std::shared_ptr<const Task> task_of(const GenerateOptions& options) {
 int run_generate(const GenerateOptions& options, std::ostream& out, std::ostream& err) {
   const GenerateRequest request = {.split = split_of(options.split),
                                    .count = static_cast<std::int64_t>(options.count),
-                                   .seed = options.seed};
+                                   .seed = options.seed,
+                                   .format = format_of(options.format)};
   const auto task = task_of(options);
   for (const std::string& notice : task->notices()) err << "mta: note: " << notice << '\n';
   if (options.out.empty() || options.out == "-") {

@@ -49,6 +49,11 @@ struct TaskCommon {
   std::optional<std::int64_t> samples;
 };
 
+/// Why a task with answers_at_once() false is not scored by free generation.
+inline constexpr const char* kNoGreedy =
+    "cannot be had for this task: its answers are spread over a text that is given, so there is "
+    "nothing to write out; teacher-forced scores are exact for it";
+
 class Task {
  public:
   virtual ~Task() = default;
@@ -105,6 +110,9 @@ class Task {
   /// False when the answer is spread over a text that is given too, so that it can only be scored
   /// with that text before it, not written out by the model alone.
   virtual bool answers_at_once() const { return true; }
+  /// True when a part of the answer counts as found wherever it stands in what the model writes, as
+  /// RULER scores; else only in its place. What is teacher-forced has one place for it anyway.
+  virtual bool parts_in_any_order() const { return false; }
   /// The token that ends an answer.
   virtual std::int32_t end_token() const = 0;
 };

@@ -57,6 +57,18 @@ Description describe(Experiment& experiment) {
   return d;
 }
 
+/// What is evaluated on, and whether it can be scored as /evaluate asks for.
+void choose_test_task(Experiment& experiment, Problems& problems) {
+  if (!experiment.task || problems.concerns("/evaluate")) return;
+  const Json& keys = experiment.evaluate.task;
+  experiment.test_task = keys.empty()
+                             ? experiment.task
+                             : changed_task(*experiment.task, keys, "/evaluate/task", problems);
+  if (!experiment.test_task) return;
+  problems.require(!experiment.evaluate.greedy || experiment.test_task->answers_at_once(),
+                   "/evaluate/greedy", kNoGreedy);
+}
+
 /// Checks of one part against another; a part that is wrong already is left alone.
 void check_together(const Experiment& experiment, Problems& problems) {
   if (!problems.concerns("/train")) validate(experiment.train, problems);
@@ -82,6 +94,7 @@ Experiment read_experiment(const Document& document) {
     for (const char* key : {"task", "attention"}) whole[key] = part(document, key);
     description.read(whole, "", problems);
     check_together(experiment, problems);
+    choose_test_task(experiment, problems);
   }
   problems.raise();
   if (experiment.name.empty()) experiment.name = experiment.attention.variant;

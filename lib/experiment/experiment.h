@@ -14,8 +14,9 @@ namespace mta {
 
 /// Each part has its own struct, defaults and checks; see their headers. Here they meet.
 struct Experiment {
-  std::string name;  // the variant's unless given
-  std::shared_ptr<const Task> task;
+  std::string name;                       // the variant's unless given
+  std::shared_ptr<const Task> task;       // trained on
+  std::shared_ptr<const Task> test_task;  // evaluated on: the same, or as /evaluate/task changes it
   ModelConfig model;
   AttentionConfig attention;
   TrainConfig train;

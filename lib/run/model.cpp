@@ -60,7 +60,7 @@ std::vector<LayerPath> attention_paths(const LanguageModel& model) {
 
 Scores score(const Experiment& experiment, const LanguageModel& model, const Evaluator& evaluator,
              const std::string& mode, std::int64_t step) {
-  if (mode == "greedy") return evaluator.greedy(model, experiment.task->end_token());
+  if (mode == "greedy") return evaluator.greedy(model, *experiment.test_task);
   const bool reference = mode == "reference";
   return evaluator.teacher_forced(
       model, {.dropout = reference ? experiment.model.attention_dropout : 0,

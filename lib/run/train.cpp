@@ -3,6 +3,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "lib/core/vocabulary.h"
 #include "lib/data/evaluation_set.h"
 #include "lib/data/feed.h"
 #include "lib/data/training_set.h"
@@ -40,7 +41,7 @@ class Run {
         log_(options.log != nullptr ? *options.log : silent_),
         model_(make_model(experiment, device)),
         optimiser_(model_->parameters(), experiment.train),
-        evaluator_(EvaluationSet(experiment.task, seed(experiment.evaluate.test_seed),
+        evaluator_(EvaluationSet(experiment.test_task, seed(experiment.evaluate.test_seed),
                                  experiment.evaluate.samples),
                    experiment.evaluate.batch, device),
         training_set_(experiment.task, seed(experiment.seeds.data), experiment.train.batch) {
@@ -92,11 +93,13 @@ class Run {
   void go_on_from_checkpoint() {
     const auto state = load_checkpoint(files_.checkpoint, model_->parameters(), optimiser_, hash_);
     if (state) {
+      check_vocabulary(files_.checkpoint / kVocabularyFile, token_texts(*experiment_.task));
       state_ = *state;
     } else {
       state_.seeds = experiment_.seeds;
       state_.config_hash = hash_;
     }
+    state_.vocabulary = token_texts(*experiment_.task);
     wall_before_ = state_.wall_s;
     keep_json_lines(files_.metrics, state_.step);
     keep_json_lines(files_.evaluations, state_.step);

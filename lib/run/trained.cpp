@@ -2,14 +2,18 @@
 #include "lib/run/trained.h"
 
 #include "lib/core/error.h"
+#include "lib/core/vocabulary.h"
 #include "lib/data/evaluation_set.h"
 #include "lib/run/model.h"
 #include "lib/run/run_directory.h"
 #include "lib/train/checkpoint.h"
 #include "lib/train/device.h"
+#include "tasks/registry.h"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+
+#include <utility>
 
 namespace mta {
 namespace {
@@ -24,9 +28,21 @@ std::filesystem::path readable_checkpoint(const RunFiles& files) {
   throw UserError(files.directory.string(), "has no checkpoint: nothing was saved yet");
 }
 
-EvaluationSet samples_of(const Experiment& experiment, const EvaluateRunOptions& options) {
-  if (options.data) return {experiment.task, *options.data};
-  return {experiment.task,
+/// The test task, with the settings laid over it.
+std::shared_ptr<const Task> task_of(const Experiment& experiment,
+                                    const EvaluateRunOptions& options) {
+  if (options.settings.empty()) return experiment.test_task;
+  const Document document = document_of(options.settings);
+  Problems problems(document);
+  auto task = changed_task(*experiment.test_task, document.root, "", problems);
+  problems.raise();
+  return task;
+}
+
+EvaluationSet samples_of(const Experiment& experiment, std::shared_ptr<const Task> task,
+                         const EvaluateRunOptions& options) {
+  if (options.data) return {std::move(task), *options.data};
+  return {std::move(task),
           static_cast<std::uint64_t>(options.seed.value_or(experiment.evaluate.test_seed)),
           options.samples.value_or(experiment.evaluate.samples)};
 }
@@ -46,6 +62,7 @@ TrainedModel load_trained(const std::filesystem::path& run_directory, const std:
   }
   trained.model = make_model(trained.experiment, trained.device);
   const std::filesystem::path checkpoint = readable_checkpoint(files);
+  check_vocabulary(checkpoint / kVocabularyFile, token_texts(*trained.experiment.task));
   load_parameters(checkpoint / "model.safetensors", trained.model->parameters());
   trained.step = read_state(checkpoint / "state.json").step;
   return trained;
@@ -53,7 +70,11 @@ TrainedModel load_trained(const std::filesystem::path& run_directory, const std:
 
 Evaluation evaluate_trained(const TrainedModel& trained, const EvaluateRunOptions& options) {
   const Experiment& experiment = trained.experiment;
-  const EvaluationSet set = samples_of(experiment, options);
+  const std::shared_ptr<const Task> task = task_of(experiment, options);
+  if (options.mode == "greedy" && !task->answers_at_once()) {
+    throw UserError("--decode greedy", kNoGreedy);
+  }
+  const EvaluationSet set = samples_of(experiment, task, options);
   const std::int64_t batch = options.batch.value_or(experiment.evaluate.batch);
   const auto size = static_cast<std::int64_t>(set.samples().size());
   if (options.mode == "reference" && size < batch) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace mta {
 
@@ -26,10 +27,11 @@ TrainedModel load_trained(const std::filesystem::path& run_directory, const std:
 
 struct EvaluateRunOptions {
   std::optional<std::filesystem::path> data = {};  // JSONL; else samples of the test split
-  std::string mode = "correct";                    // evaluation_modes(), or "greedy"
-  std::optional<std::int64_t> samples = {};        // else as in training
-  std::optional<std::int64_t> seed = {};           // of the test samples; else as in training
-  std::optional<std::int64_t> batch = {};          // else as in training
+  std::vector<std::string> settings = {};    // key=value: other values of keys of the test task
+  std::string mode = "correct";              // evaluation_modes(), or "greedy"
+  std::optional<std::int64_t> samples = {};  // else as in training
+  std::optional<std::int64_t> seed = {};     // of the test samples; else as in training
+  std::optional<std::int64_t> batch = {};    // else as in training
 };
 
 /// One evaluation, slices included; its split is "test" or the file's name.

@@ -4,6 +4,7 @@
 #include "lib/core/document.h"
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "lib/core/vocabulary.h"
 #include "lib/nn/safetensors.h"
 #include "lib/train/scores.h"
 
@@ -16,6 +17,7 @@ namespace {
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimiserFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
+constexpr const char* kVocabularySchema = "mta.vocabulary/1";
 constexpr const char* kStateSchema = "mta.state/1";
 
 std::string state_text(const TrainState& state) {
@@ -37,7 +39,28 @@ std::string state_text(const TrainState& state) {
   return json.dump(kIndent) + '\n';
 }
 
+std::string vocabulary_text(const std::vector<std::string>& vocabulary) {
+  return Json({{"schema", kVocabularySchema}, {"tokens", vocabulary}}).dump() + '\n';
+}
+
 }  // namespace
+
+void check_vocabulary(const std::filesystem::path& vocabulary_file,
+                      const std::vector<std::string>& vocabulary) {
+  const std::string file = vocabulary_file.string();
+  const Json json = parse_json(read_file(vocabulary_file), file);
+  std::vector<std::string> learnt;
+  try {
+    json.at("tokens").get_to(learnt);
+  } catch (const Json::exception& error) {
+    throw UserError(file, fmt::format("is not a vocabulary: {}", error.what()));
+  }
+  const std::string difference =
+      difference_of(learnt, vocabulary, "to the trained model", "to this program");
+  if (difference.empty()) return;
+  throw UserError(file, "is not the task's vocabulary: " + difference,
+                  "use the version of the program that the run's report names");
+}
 
 TrainState read_state(const std::filesystem::path& state_file) {
   const Json json = parse_json(read_file(state_file), state_file.string());
@@ -72,6 +95,7 @@ void save_checkpoint(const std::filesystem::path& folder, const Parameters& para
     for (const auto& [name, tensor] : parameters.named()) model.tensors[name] = tensor.detach();
     write_safetensors(fresh / kModelFile, model);
     write_safetensors(fresh / kOptimiserFile, {.tensors = optimiser.state(), .metadata = metadata});
+    write_file_atomically(fresh / kVocabularyFile, vocabulary_text(state.vocabulary));
     write_file_atomically(fresh / kStateFile, state_text(state));
     replace_folder(fresh, folder);
   } catch (...) {

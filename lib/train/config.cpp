@@ -100,6 +100,19 @@ Description describe(EvaluateConfig& config) {
           {.max = 1, .above = 0});
   d.boolean("greedy", config.greedy,
             "at the end, also score free generation (slow): the model goes on from its own tokens");
+  d.field({.key = "task",
+           .doc = "keys of /task with other values for the test samples, such as a greater length "
+                  "than trained on; with a kind, a whole task",
+           .read =
+               [&config](const Json& value, const std::string& pointer, Problems& problems) {
+                 if (expect_type(value.is_object(), "an object", value, pointer, problems)) {
+                   config.task = value;
+                 }
+               },
+           .write = [&config] { return config.task; },
+           .schema = []() -> Json {
+             return {{"type", "object"}};
+           }});
   return d;
 }
 

@@ -49,6 +49,7 @@ struct EvaluateConfig {
   std::int64_t test_seed = 0;
   std::vector<double> thresholds = {0.5, 0.05, 0.01};
   bool greedy = false;
+  Json task = Json::object();  // keys laid over those of the task that is trained on
 };
 
 /// Three separate seeds: none of them changes what the others decide.

@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
 #include <span>
 
 namespace mta {
@@ -15,23 +16,22 @@ namespace {
 /// Adds up samples, and the parts of their answers.
 class Tally {
  public:
-  /// `scored`: as Batch::scored, of one row; `wrong`: as long, 1 where the token is wrong.
+  /// `scored`: as Batch::scored, of one row; `wrong`: as long, 1 where the token is wrong; `found`:
+  /// which parts of the answer count as right.
   void add(std::span<const std::uint8_t> scored, std::span<const std::uint8_t> wrong,
-           const Slices& slices, const std::vector<Slices>& part_slices) {
-    std::vector<bool> part_is_wrong(part_slices.size());
+           const std::vector<bool>& found, const Slices& slices,
+           const std::vector<Slices>& part_slices) {
     std::int64_t wrong_tokens = 0;
     for (std::size_t i = 0; i < scored.size(); ++i) {
       if (scored[i] == 0) continue;
       ++tokens_;
       wrong_tokens += wrong[i];
-      const std::size_t part = scored[i] - std::size_t{2};  // huge where it belongs to none
-      if (wrong[i] != 0 && part < part_is_wrong.size()) part_is_wrong[part] = true;
     }
     ++scores_.scored;
     wrong_tokens_ += wrong_tokens;
     wrong_samples_ += wrong_tokens > 0 ? 1 : 0;
     count(wrong_tokens == 0, slices);
-    for (std::size_t p = 0; p < part_slices.size(); ++p) count(!part_is_wrong[p], part_slices[p]);
+    for (std::size_t p = 0; p < part_slices.size(); ++p) count(found[p], part_slices[p]);
   }
 
   /// Errors stay unset when nothing was scored.
@@ -56,6 +56,34 @@ class Tally {
   Scores scores_;
   std::int64_t wrong_samples_ = 0, wrong_tokens_ = 0, tokens_ = 0;
 };
+
+/// The parts of an answer, of which there are `parts`, without a wrong token in their place.
+std::vector<bool> parts_in_place(std::span<const std::uint8_t> scored,
+                                 std::span<const std::uint8_t> wrong, std::size_t parts) {
+  std::vector<bool> found(parts, true);
+  for (std::size_t i = 0; i < scored.size(); ++i) {
+    const std::size_t part = scored[i] - std::size_t{2};  // huge where it belongs to none
+    if (wrong[i] != 0 && part < parts) found[part] = false;
+  }
+  return found;
+}
+
+/// The parts of `answer` that stand, whole, anywhere in `written`; `scored` goes with `answer`.
+std::vector<bool> parts_anywhere(std::span<const std::uint8_t> scored,
+                                 std::span<const std::int64_t> answer,
+                                 const std::vector<std::int32_t>& written, std::size_t parts) {
+  std::vector<std::vector<std::int64_t>> wanted(parts);
+  for (std::size_t i = 0; i < answer.size(); ++i) {
+    const std::size_t part = scored[i] - std::size_t{2};
+    if (part < parts) wanted[part].push_back(answer[i]);
+  }
+  std::vector<bool> found;
+  for (const auto& part : wanted) {
+    found.push_back(std::search(written.begin(), written.end(), part.begin(), part.end()) !=
+                    written.end());
+  }
+  return found;
+}
 
 /// What of a batch is scored, from its first scored position on: [B, T - first_row].
 std::vector<std::uint8_t> scored_from(const Batch& batch, std::int64_t first_row) {
@@ -129,7 +157,10 @@ Scores Evaluator::teacher_forced(const LanguageModel& model, const TeacherForcin
     for (std::int64_t row = 0; row < part->tensors.samples(); ++row) {
       const std::span<const std::uint8_t> scored = part->scored_of(row);
       const auto r = static_cast<std::size_t>(row);
-      tally.add(scored, {wrong, scored.size()}, part->slices[r], part->part_slices[r]);
+      const std::span row_wrong(wrong, scored.size());
+      const auto& part_slices = part->part_slices[r];
+      tally.add(scored, row_wrong, parts_in_place(scored, row_wrong, part_slices.size()),
+                part->slices[r], part_slices);
       wrong += scored.size();
     }
   }
@@ -141,7 +172,7 @@ std::span<const std::uint8_t> Evaluator::Part::scored_of(std::int64_t row) const
   return std::span(scored).subspan(static_cast<std::size_t>(row) * length, length);
 }
 
-Scores Evaluator::greedy(const LanguageModel& model, std::int32_t end_token) const {
+Scores Evaluator::greedy(const LanguageModel& model, const Task& task) const {
   const at::NoGradGuard no_grad;
   Tally tally;
   for (const Part& part : parts_) {
@@ -152,14 +183,19 @@ Scores Evaluator::greedy(const LanguageModel& model, std::int32_t end_token) con
       const Question question = question_of(batch, row);
       const auto asked = static_cast<std::int64_t>(question.answer.size());
       const std::vector<std::int32_t> written =
-          mta::greedy(model, question.prompt, {.max_tokens = asked, .end_token = end_token});
+          mta::greedy(model, question.prompt, {.max_tokens = asked, .end_token = task.end_token()});
       const std::span<const std::uint8_t> scored = part.scored_of(row);
       std::vector<std::uint8_t> wrong(scored.size());
       for (std::size_t i = 0; i < question.answer.size(); ++i) {
         wrong[question.first + i] = i >= written.size() || written[i] != question.answer[i];
       }
       const auto r = static_cast<std::size_t>(row);
-      tally.add(scored, wrong, part.slices[r], part.part_slices[r]);
+      const std::size_t parts = part.part_slices[r].size();
+      const std::vector<bool> found =
+          task.parts_in_any_order()
+              ? parts_anywhere(scored.subspan(question.first), question.answer, written, parts)
+              : parts_in_place(scored, wrong, parts);
+      tally.add(scored, wrong, found, part.slices[r], part.part_slices[r]);
     }
   }
   return tally.scores(std::nullopt);

@@ -28,9 +28,9 @@ class Evaluator {
   /// The model reads the right answer; a token is wrong when it is not the most likely one.
   Scores teacher_forced(const LanguageModel& model, const TeacherForcing& options) const;
 
-  /// The model reads its own answer, one sample after the other; a sample is cut off at `end_token`
-  /// or at the length of the right answer. No loss.
-  Scores greedy(const LanguageModel& model, std::int32_t end_token) const;
+  /// The model reads its own answer, one sample after the other; a sample is cut off at the task's
+  /// end token or at the length of the right answer. No loss.
+  Scores greedy(const LanguageModel& model, const Task& task) const;
 
  private:
   struct Part {

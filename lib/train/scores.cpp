@@ -25,6 +25,17 @@ bool SliceOrder::operator()(const std::string& a, const std::string& b) const {
   return a < b;
 }
 
+std::pair<double, double> wilson_interval(const SliceCount& slice) {
+  constexpr double kZ = 1.959963984540054;  // 97.5 % quantile of the standard normal
+  const auto n = static_cast<double>(slice.count);
+  const double share = static_cast<double>(slice.correct) / n;
+  const double centre = (share + kZ * kZ / (2 * n)) / (1 + kZ * kZ / n);
+  const double half =
+      kZ * std::sqrt(share * (1 - share) / n + kZ * kZ / (4 * n * n)) / (1 + kZ * kZ / n);
+  // At 0 and 1 the ends are exact; rounding must not step over them.
+  return {slice.correct == 0 ? 0 : centre - half, slice.correct == slice.count ? 1 : centre + half};
+}
+
 Json to_json(const Evaluation& evaluation) {
   const Scores& scores = evaluation.scores;
   return {{"step", evaluation.step},
@@ -41,10 +52,12 @@ Json to_json(const SliceCounts& slices) {
   for (const auto& [name, values] : slices) {
     Json& group = json[name] = Json::object();
     for (const auto& [value, count] : values) {
+      const auto [low, high] = wilson_interval(count);
       group[value] = {
           {"correct", count.correct},
           {"count", count.count},
-          {"accuracy", static_cast<double>(count.correct) / static_cast<double>(count.count)}};
+          {"accuracy", static_cast<double>(count.correct) / static_cast<double>(count.count)},
+          {"interval", {low, high}}};
     }
   }
   return json;

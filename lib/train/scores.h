@@ -7,14 +7,18 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mta {
 
 struct SliceCount {
-  std::int64_t correct = 0;  // samples without a wrong token
+  std::int64_t correct = 0;  // samples, or parts of answers, without a wrong token
   std::int64_t count = 0;
 };
+
+/// 95 % interval of the share correct / count (Wilson, 1927); count > 0.
+std::pair<double, double> wilson_interval(const SliceCount& slice);
 
 /// Numbers by value ("2" before "10"), then other words by spelling.
 struct SliceOrder {
@@ -44,7 +48,7 @@ struct Evaluation {
 
 /// {"step", "split", "mode", "err_seq", "err_tok", "loss", "scored"}
 Json to_json(const Evaluation& evaluation);
-/// {"block_position": {"17": {"correct", "count", "accuracy"}}}
+/// {"block_position": {"17": {"correct", "count", "accuracy", "interval": [low, high]}}}
 Json to_json(const SliceCounts& slices);
 /// The reverse; "slices" beside the other keys is read too. Throws nlohmann's errors on other
 /// input.

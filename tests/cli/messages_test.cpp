@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace mta::check {
 namespace {
@@ -81,6 +84,36 @@ TEST(Messages, ImpossibleTasksAreRefusedWithTheArithmetic) {
   expect_refused("mta generate block_finding --count 1 --set query_length=6 --set block_length=5",
                  "query_length", folder);
   expect_refused("mta generate block_finding --count 1 --set length=5", "length", folder);
+}
+
+TEST(Messages, WhatCannotBeIsRefusedWithinASecond) {
+  const WorkFolder folder;
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"block_finding --set alphabet=5 --set block_length=4", "120 blocks of 4 letters out of 5"},
+      {"needle --set length=80", "must be at least 90 = 60 (4 x 15 of needles) + 7 (answer)"},
+      {"needle --set preset=niah_multikey_2 --set length=4000000", "different keys, but there are"},
+      {"needle --set needles=500 --set length=100000", "needs up to 500 different keys"},
+      {"associative_recall --set pairs=20 --set length=64", "at least 4 x pairs = 80"},
+      {"selective_copying --set letters=9 --set length=8", "(letters 9, length 8)"},
+      {"induction --set length=4 --set prefix=3 --set answer=2", "prefix + answer = 3 + 2"},
+      {"story --set length=50", "a long story of 12 facts"},
+  };
+  for (const auto& [arguments, part] : cases) {
+    expect_refused(std::string("mta generate --count 1 ") + arguments, part, folder);
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(taken.count(), 1.0 * static_cast<double>(cases.size()));
+}
+
+TEST(Messages, FormatsOfSamplesAreKnown) {
+  const WorkFolder folder;
+  expect_refused("mta generate needle --count 1 --format rulr", "did you mean \"ruler\"?", folder);
+  expect_refused("mta generate story --count 1 --format ruler", "is for the task \"needle\"",
+                 folder);
+  const Outcome ruler = shell("mta generate needle --set length=120 --count 2 --format ruler");
+  EXPECT_EQ(ruler.code, 0);
+  EXPECT_TRUE(ruler.out.starts_with("{\"index\":0,\"input\":\"")) << ruler.out;
 }
 
 TEST(Messages, MissingFilesAndRunsAreNamed) {

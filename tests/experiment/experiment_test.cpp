@@ -41,6 +41,29 @@ TEST(Experiment, TheResolvedConfigurationReadsBackToItself) {
   }
 }
 
+TEST(Experiment, TestSamplesMayHaveOtherKeys) {
+  const Experiment experiment = read_experiment(
+      document(R"({"task": {"length": 103}, "evaluate": {"task": {"length": 319}}})"));
+  EXPECT_EQ(experiment.task->max_tokens(), 105);
+  EXPECT_EQ(experiment.test_task->max_tokens(), 321);
+  EXPECT_EQ(to_json(read_experiment(document(to_json(experiment).dump()))), to_json(experiment));
+  const Experiment plain = read_experiment(document("{}"));
+  EXPECT_EQ(plain.test_task, plain.task);
+  EXPECT_EQ(refusal(R"({"evaluate": {"task": {"length": 3}}})")
+                .find("e.json: /evaluate/task/length: must be at least 13"),
+            0u);
+  EXPECT_NE(
+      refusal(R"({"evaluate": {"task": {"alphabet": 40}}})").find("must have the same tokens"),
+      std::string::npos);
+}
+
+TEST(Experiment, GreedyScoresNeedAnAnswerToWriteOut) {
+  EXPECT_NE(refusal(R"({"task": {"kind": "associative_recall"}, "evaluate": {"greedy": true}})")
+                .find("e.json: /evaluate/greedy: cannot be had for this task"),
+            std::string::npos);
+  EXPECT_EQ(refusal(R"({"task": {"kind": "needle"}, "evaluate": {"greedy": true}})"), "(accepted)");
+}
+
 TEST(Experiment, AVariantIsAPresetWhoseFieldsCanBeOverridden) {
   const Experiment experiment = read_experiment(document(
       R"({"attention": {"variant": "multi_token", "kq_after": null, "kq_before": {"query": 3}}})"));

@@ -2,9 +2,12 @@
 #include "lib/run/trained.h"
 
 #include "lib/core/error.h"
+#include "lib/core/files.h"
+#include "lib/core/vocabulary.h"
 #include "lib/data/evaluation_set.h"
 #include "lib/data/jsonl.h"
 #include "lib/run/train.h"
+#include "lib/train/checkpoint.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/tiny_experiment.h"
 
@@ -63,6 +66,37 @@ TEST_F(Trained, SamplesOfAFile) {
   const Evaluation e = evaluate_trained(trained, {.data = file});
   EXPECT_EQ(e.split, file.string());
   EXPECT_EQ(e.scores.err_seq, report.final_scores->evaluations[0].scores.err_seq);
+}
+
+TEST_F(Trained, LongerSamplesThanTrainedOn) {
+  const TrainedModel trained = load_trained(run(), "cpu");
+  const Evaluation e = evaluate_trained(trained, {.settings = {"length=23"}, .samples = 50});
+  EXPECT_EQ(e.scores.scored, 50);
+  EXPECT_GT(e.scores.slices.at("block_position").size(), 4u) << "more blocks than in training";
+  EXPECT_THROW(evaluate_trained(trained, {.settings = {"alphabet=40"}}), UserError);
+}
+
+TEST_F(Trained, AVocabularyThatWasNotLearntIsNamed) {
+  const auto copy = scratch->path() / "copy";
+  std::filesystem::copy(run(), copy, std::filesystem::copy_options::recursive);
+  const auto file = copy / "checkpoint" / kVocabularyFile;
+  Json vocabulary = Json::parse(read_file(file));
+  EXPECT_EQ(vocabulary["tokens"], Json(token_texts(*load_trained(copy, "cpu").experiment.task)));
+  vocabulary["tokens"][3] = "q";
+  write_file_atomically(file, vocabulary.dump());
+  try {
+    load_trained(copy, "cpu");
+    FAIL() << "accepted";
+  } catch (const UserError& error) {
+    EXPECT_EQ(error.problems().front().message,
+              "is not the task's vocabulary: token 3 is \"q\" to the trained model and \"d\" to "
+              "this program");
+  }
+  std::filesystem::remove(copy / "report.json");  // as if it were cut off before the end
+  EXPECT_THROW(run_training(load_trained(run(), "cpu").experiment,
+                            {.directory = copy, .resume = true, .device = "cpu"}),
+               UserError)
+      << "nor does such a run go on";
 }
 
 TEST_F(Trained, RefusesWhatItCannotScore) {

@@ -134,7 +134,7 @@ TEST(Evaluator, DropoutMattersInStandardAttentionInModeReferenceOnly) {
 TEST(Evaluator, GreedyCountsWhatTheModelWritesItself) {
   Fixture f({}, 20);
   const Scores teacher = f.evaluator.teacher_forced(*f.model, {});
-  const Scores greedy = f.evaluator.greedy(*f.model, f.experiment.task->end_token());
+  const Scores greedy = f.evaluator.greedy(*f.model, *f.experiment.task);
   EXPECT_EQ(greedy.scored, 20);
   EXPECT_FALSE(greedy.loss.has_value());
   // A sample that is right with the right answer as input is right on its own, and the other way

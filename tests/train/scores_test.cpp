@@ -21,10 +21,25 @@ TEST(Scores, SurviveJson) {
   EXPECT_EQ(json.at("err_tok"), nullptr);
   json["slices"] = to_json(evaluation.scores.slices);
   EXPECT_EQ(json.at("slices").at("depth").at("0.5").at("accuracy"), 0.75);
+  EXPECT_EQ(json.at("slices").at("depth").at("0.5").at("interval").size(), 2u);
 
   const Evaluation back = evaluation_from_json(json);
   EXPECT_EQ(to_json(back), to_json(evaluation));
   EXPECT_EQ(to_json(back.scores.slices), to_json(evaluation.scores.slices));
+}
+
+TEST(Scores, IntervalsAreWilsons) {
+  // Roots of |p - share| = 1.96 sqrt(p (1 - p) / n), found by bisection in Python.
+  const auto expect = [](std::int64_t correct, std::int64_t count, double low, double high) {
+    const auto interval = wilson_interval({.correct = correct, .count = count});
+    EXPECT_NEAR(interval.first, low, 1e-6) << correct << " of " << count;
+    EXPECT_NEAR(interval.second, high, 1e-6) << correct << " of " << count;
+    const auto mirrored = wilson_interval({.correct = count - correct, .count = count});
+    EXPECT_NEAR(mirrored.first, 1 - high, 1e-6);
+  };
+  expect(0, 10, 0, 0.277533);
+  expect(1, 1, 0.206549, 1);
+  expect(81, 263, 0.255289, 0.366210);
 }
 
 TEST(Scores, SlicesStandInTheOrderOfTheirNumbers) {
