@@ -49,11 +49,15 @@ const Json& slices_of(const TableRun& run) {
   return found == run.report.end() || !found->is_object() ? none : *found;
 }
 
-/// The wanted slice, or "depth" where there is one, or else the only one.
+/// The wanted slice, or "depth" where there is one, or else the only one, or the only one with
+/// several values.
 std::string row_slice(const std::vector<TableRun>& runs, const std::string& wanted) {
-  std::set<std::string> names;
+  std::set<std::string> names, varied;
   for (const TableRun& run : runs) {
-    for (const auto& [name, unused] : slices_of(run).items()) names.insert(name);
+    for (const auto& [name, values] : slices_of(run).items()) {
+      names.insert(name);
+      if (values.size() > 1) varied.insert(name);
+    }
   }
   if (names.empty()) {
     throw UserError("heatmap", "no report has slices",
@@ -62,6 +66,7 @@ std::string row_slice(const std::vector<TableRun>& runs, const std::string& want
   if (wanted.empty()) {
     if (names.contains("depth")) return "depth";
     if (names.size() == 1) return *names.begin();
+    if (varied.size() == 1) return *varied.begin();
   } else if (names.contains(wanted)) {
     return wanted;
   }
