@@ -92,8 +92,8 @@ TEST_F(Slices, LongerSamplesThanTrainedOn) {
   EXPECT_NE(table.find("\n512                        40 "), std::string::npos) << table;
   EXPECT_NE(table.find("\n5                          40 "), std::string::npos) << table;
   refused("mta eval needles --set length=20",
-          "--set length=20: must be at least 82 = 45 (3 x 15 of needles) + 15 (answer) + 11 (one "
-          "sentence of haystack) + 11 (question, begin, end), but is 20");
+          "--set length=20: must be at least 85 = 45 (3 x 15 of needles) + 15 (answer) + 11 (one "
+          "sentence of haystack) + 14 (question, begin, end), but is 20");
   const Json trained = Json::parse(folder->read("recall/report.json"))["slices"];
   EXPECT_GT(trained["length"]["16"]["count"], 0);
   EXPECT_GT(trained["length"]["32"]["count"], 0) << "twice as long as in training";
