@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 namespace mta {
 namespace {
 
@@ -29,6 +31,18 @@ TEST(Experiment, AnEmptyFileIsACompleteExperiment) {
   EXPECT_EQ(experiment.name, "standard");
   ASSERT_NE(experiment.task, nullptr);
   EXPECT_EQ(experiment.task->vocabulary(), 32);
+}
+
+TEST(Experiment, EveryFileInTheTreeIsOne) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator("experiments")) {
+    if (entry.path().extension() != ".json") continue;
+    const Document document = load_document(entry.path(), {});
+    if (document.root.contains("experiments")) continue;  // a sweep
+    EXPECT_NO_THROW(read_experiment(document)) << entry.path();
+    ++files;
+  }
+  EXPECT_GT(files, 10);
 }
 
 TEST(Experiment, TheResolvedConfigurationReadsBackToItself) {
