@@ -26,12 +26,13 @@ struct WalkRequest {
   std::vector<std::int32_t> tokens;
   std::vector<std::int64_t> layers;  // ascending
   IndexRange rows;                   // of which maps are shown
-  std::int64_t chunk = 256;          // rows computed at once: what bounds the memory
+  std::int64_t chunk = 0;            // rows computed at once; 0 = as many as make maps of 16 MiB
 };
 
 /// Calls `show` for the rows in request.rows, layer by layer, rows in order, stages in their order.
-/// Memory: chunk x T for each head and stage, never T x T. Exact, since a row depends on the tokens
-/// up to its own only (and on the rows above that the convolutions need, which are computed too).
+/// Memory: chunk x T for each head and stage, never T x T (but for 16 rows, however long they are).
+/// Exact, since a row depends on the tokens up to its own only (and on the rows above that the
+/// convolutions need, which are computed too).
 void walk_maps(const LanguageModel& model, const ModelConfig& config, at::ScalarType compute,
                const WalkRequest& request, const std::function<void(const MapRows&)>& show);
 

@@ -10,7 +10,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <memory>
+#include <map>
 
 namespace mta::maps {
 namespace {
@@ -72,7 +72,61 @@ document.body.append(result);
 </script>
 )";
 
-/// The same on a long sample, of which a window of rows is shown.
+/// Two runs side by side.
+constexpr const char* kUseTwo = R"(<script>
+const seen = {};
+const panes = () => [...document.querySelectorAll(".pane")];
+const label = (select) => select.options[select.selectedIndex].text;
+const hovers = () => panes().map((pane) => {
+  const canvas = pane.querySelector(".map"), box = canvas.getBoundingClientRect();
+  canvas.dispatchEvent(new MouseEvent("mousemove", {bubbles: true,
+      clientX: box.left + 55 + 5.5 * 20, clientY: box.top + 55 + 13.5 * 20}));
+  return byId("hover").textContent;
+});
+const choose = (i, key, value) => {
+  const select = panes()[i].querySelector("." + key);
+  select.value = value;
+  select.dispatchEvent(new Event("change"));
+};
+for (const i of [0, 1]) {
+  choose(i, "layer", 0);
+  choose(i, "head", 1);
+  choose(i, "stage", "softmax");
+}
+seen.names = panes().map((pane) => label(pane.querySelector(".run")));
+seen.stages = panes().map((pane) => pane.querySelector(".stage").options.length);
+seen.hovers = hovers();
+choose(1, "run", 0);
+seen.same = hovers();
+choose(0, "stage", "heads_after");
+choose(0, "run", 1);
+seen.missing = panes()[0].textContent.includes("no such stage");
+seen.shares = document.querySelectorAll(".shares").length;
+seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.errors = errors;
+const result = document.createElement("pre");
+result.id = "seen";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
+</script>
+)";
+
+/// What the bars of each pane look like, at once.
+constexpr const char* kLookAtBars = R"(<script>
+const seen = {};
+seen.bars = [...document.querySelector(".pane").querySelectorAll(".bars tr")].map((row) =>
+    ({name: row.cells[0].textContent, colour: row.querySelector(".bar").className}));
+seen.roles = [...new Set([...byId("text").children].map((span) => span.className))].sort();
+seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.errors = errors;
+const result = document.createElement("pre");
+result.id = "seen";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
+</script>
+)";
+
+/// The same as kUse on a long sample, of which a window of rows is shown.
 constexpr const char* kUseLong = R"(<script>
 const seen = {};
 const canvas = document.querySelector(".map"), box = canvas.getBoundingClientRect();
@@ -122,9 +176,9 @@ class MapsPage : public ::testing::Test {
 
   /// The value of one cell of the second sample.
   float value(std::int64_t layer, const std::string& stage, std::int64_t head, std::int64_t row,
-              std::int64_t column) const {
+              std::int64_t column, const std::string& run = "") const {
     const plot::Array array =
-        plot::read_npy(request_.out / fmt::format("sample_3/layer_{}/{}.npy", layer, stage));
+        plot::read_npy(request_.out / run / fmt::format("sample_3/layer_{}/{}.npy", layer, stage));
     return array.values[std::size_t((head * array.size(1) + row) * array.size(2) + column)];
   }
   /// "13 \"a\" (query)", as the page names a token.
@@ -179,6 +233,48 @@ TEST_F(MapsPage, WorksInABrowser) {
   EXPECT_EQ(seen.at("kernel"), 6);  // 2 x 3
   EXPECT_EQ(seen.at("shares"), 1 + 2 * 4);
   EXPECT_EQ(seen.at("futurePixel"), Json({217, 217, 217, 255}));
+}
+
+TEST_F(MapsPage, ComparesTwoRuns) {
+  if (!check::has_browser()) GTEST_SKIP() << "no chromium in PATH";
+  request_.samples = {3};
+  request_.compare = check::small_run(scratch_.path() / "other", {"/name=multi_token"});
+  write_maps(request_);
+  const Json seen = seen_on(request_.out, kUseTwo);
+  EXPECT_EQ(seen.at("errors"), Json::array());
+  EXPECT_EQ(seen.at("fetched"), Json::array());
+  EXPECT_EQ(seen.at("names"), Json({"run", "other"}));  // both experiments have the same name
+  EXPECT_EQ(seen.at("stages"), Json({6, 3}));
+  const auto first = seen.at("hovers")[0].get<std::string>();
+  const auto second = seen.at("hovers")[1].get<std::string>();
+  const float expected = value(0, "softmax", 1, 13, 5);
+  const float other = value(0, "softmax", 1, 13, 5, "compare");
+  EXPECT_NEAR(number_after(first, "value "), expected, 5e-3 * expected) << first;
+  EXPECT_NEAR(number_after(second, "value "), other, 5e-3 * other) << second;
+  EXPECT_EQ(seen.at("same")[0], seen.at("same")[1]);
+  EXPECT_TRUE(seen.at("missing").get<bool>());
+  EXPECT_EQ(seen.at("shares"), 2);
+}
+
+TEST_F(MapsPage, ShowsWhatEachNeedleGets) {
+  if (!check::has_browser()) GTEST_SKIP() << "no chromium in PATH";
+  request_.run = check::full_run(scratch_.path() / "needles",
+                                 {R"(/task={"kind": "needle", "needles": 3, "length": 200})",
+                                  "/train/steps=1", "/train/batch=1", "/evaluate/samples=1"});
+  request_.samples = {0};
+  write_maps(request_);
+  const Json seen = seen_on(request_.out, kLookAtBars);
+  EXPECT_EQ(seen.at("errors"), Json::array());
+  EXPECT_EQ(seen.at("fetched"), Json::array());
+  ASSERT_EQ(seen.at("bars").size(), 3u);
+  std::map<std::string, int> colours;
+  for (const Json& bar : seen.at("bars")) {
+    EXPECT_TRUE(bar.at("name").get<std::string>().starts_with("needle "));
+    ++colours[bar.at("colour")];
+  }
+  EXPECT_EQ(colours, (std::map<std::string, int>{{"bar role-target", 1}, {"bar role-needle", 2}}));
+  EXPECT_EQ(seen.at("roles"), Json({"role-answer", "role-context", "role-needle", "role-query",
+                                    "role-special", "role-target"}));
 }
 
 TEST_F(MapsPage, WorksOnALongContextByWindow) {

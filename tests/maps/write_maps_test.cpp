@@ -6,6 +6,7 @@
 #include "lib/maps/maps.h"
 #include "lib/plot/tensors.h"
 #include "tests/maps/small_runs.h"
+#include "tests/support/peak_memory.h"
 #include "tests/support/scratch_folder.h"
 
 #include <gtest/gtest.h>
@@ -40,6 +41,17 @@ class WriteMaps : public ::testing::Test {
       return error.what();
     }
     return "accepted";
+  }
+
+  /// maps.json of a window of rows that takes less than so many megabytes.
+  static Json expect_peak_below(int megabytes, MapsOptions request, const std::string& rows) {
+    request.rows = Window::parse(rows, "--rows");
+    MapsResult result;
+    const auto peak = check::peak_memory([&] { result = write_maps(request); });
+    if (peak) {
+      EXPECT_LT(double(*peak) / 1e6, megabytes) << "rows " << rows;
+    }
+    return result.runs.at(0);
   }
 
   static std::unique_ptr<check::ScratchFolder> scratch_;
@@ -177,22 +189,23 @@ TEST_F(WriteMaps, RefuseAPageThatNoBrowserOpens) {
   EXPECT_THROW(archive.require_room(1e9), UserError);
 }
 
-TEST_F(WriteMaps, LongContextsByWindow) {
+TEST_F(WriteMaps, LongContextsByWindowInLittleMemory) {
   MapsOptions request = options("long");
   request.run = check::full_run(
       scratch_->path() / "long_run",
       {R"(/task={"kind": "block_finding", "block_length": 5, "query_length": 2, "alphabet": 26,
-                 "length": 2047})",
+                 "length": 4094})",
        "/train/steps=1", "/train/batch=1", "/evaluate/samples=1", "/evaluate/batch=1"});
-  request.rows = Window::parse("-12:", "--rows");
   request.columns = Window::parse("-40:", "--columns");
-  const MapsResult result = write_maps(request);
-  EXPECT_GT(result.runs[0].at("samples")[0].at("tokens").size(), 2000u);
-  for (const Json& entry : result.runs[0].at("maps")) {
-    EXPECT_EQ(entry.at("shape"), Json({4, 12, 40}));
-  }
+  // One whole map of four heads would take 268 MB; there are six in a layer, and more on the way.
+  const auto few = expect_peak_below(100, request, "-12:");
+  for (const Json& entry : few.at("maps")) EXPECT_EQ(entry.at("shape"), Json({4, 12, 40}));
   // The answer's rows are in the window, so the shares are there, over all columns.
-  EXPECT_FALSE(result.runs[0].at("shares").empty());
+  EXPECT_FALSE(few.at("shares").empty());
+  request.layers = {1};
+  request.stages = {"softmax"};
+  const auto all = expect_peak_below(500, request, ":");
+  EXPECT_GT(all.at("maps")[0].at("shape")[1], 4000);
 }
 
 TEST_F(WriteMaps, NumpyReadsEveryArray) {

@@ -63,6 +63,9 @@ function reachOf(values) {
   for (const value of values) if (Math.abs(value) > reach && isFinite(value)) reach = Math.abs(value);
   return reach || 1;
 }
+// Runs of one sweep may share a name; their folders differ.
+const runName = (run) => runs.some((other) => other !== run && other.name === run.name)
+    ? run.run.split("/").filter((part) => part).pop() : run.name;
 const shown = (value) => Number(value.toPrecision(3)).toString();
 
 // --- state and choosers ---------------------------------------------------------------------------
@@ -148,7 +151,7 @@ function draw() {
 function drawPane(pane) {
   const run = runs[pane.run], element = document.createElement("div");
   element.className = "pane";
-  if (runs.length > 1) element.append(chooser(pane, "run", runs.map((r, i) => [i, r.name])));
+  if (runs.length > 1) element.append(chooser(pane, "run", runs.map((r, i) => [i, runName(r)])));
   element.append(chooser(pane, "layer", run.layers.map((l) => [l, l])),
                  chooser(pane, "head", run.heads.map((h) => [h, h])),
                  chooser(pane, "stage", run.stages.map((s) => [s, s])));
@@ -360,11 +363,11 @@ function drawShares() {
   for (const run of runs) {
     const title = document.createElement("p"), table = document.createElement("table");
     if (!run.shares.length) {
-      title.textContent = `${run.name}: this task marks no target`;
+      title.textContent = `${runName(run)}: this task marks no target`;
       byId("shares").append(title);
       continue;
     }
-    title.textContent = `${run.name}: equal weights would give ${(100 * run.shares[0].uniform).toFixed(1)} %`;
+    title.textContent = `${runName(run)}: equal weights would give ${(100 * run.shares[0].uniform).toFixed(1)} %`;
     table.className = "shares";
     const stages = [...new Set(run.shares.map((entry) => entry.stage))];
     table.innerHTML = `<tr><th>layer</th><th>head</th>${stages.map((s) => `<th>${s}</th>`).join("")}</tr>`;
