@@ -56,6 +56,7 @@ Json bench_tasks(const TaskBench& bench) {
   provenance.ended = utc_now();
   return {{"schema", "mta.bench/1"},
           {"kind", "tasks"},
+          {"clock", "seconds of the thread's own work"},
           {"turns", bench.turns},
           {"cases", std::move(cases)},
           {"provenance", to_json(provenance)}};

@@ -3,17 +3,21 @@
 
 #include "lib/core/batch.h"
 
-#include <chrono>
+#include <ctime>
 #include <vector>
 
 namespace mta {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+/// Seconds that this thread has worked: other programs on the machine do not count.
+double cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  constexpr double kNano = 1e-9;
+  return static_cast<double>(time.tv_sec) + kNano * static_cast<double>(time.tv_nsec);
 }
+
+double since(double start) { return cpu_seconds() - start; }
 
 /// Counts what is made in a time, from sample `next` on.
 struct Rates {
@@ -23,7 +27,7 @@ Rates make_batches(const Task& task, double seconds, std::uint64_t& next) {
   constexpr std::uint64_t kBatch = 16;
   const std::uint64_t first = next;
   std::size_t tokens = 0;
-  const Clock::time_point start = Clock::now();
+  const double start = cpu_seconds();
   do {
     std::vector<Sample> samples;
     for (std::uint64_t i = 0; i < kBatch; ++i) {
@@ -37,7 +41,7 @@ Rates make_batches(const Task& task, double seconds, std::uint64_t& next) {
 
 double text_bytes_per_s(const Task& task, double seconds, std::uint64_t& next) {
   std::size_t bytes = 0;
-  const Clock::time_point start = Clock::now();
+  const double start = cpu_seconds();
   do {
     const Sample sample = task.sample(1, Split::Train, next++);
     bytes += sample.src.size() + sample.tgt.size();
@@ -48,7 +52,7 @@ double text_bytes_per_s(const Task& task, double seconds, std::uint64_t& next) {
 }  // namespace
 
 TaskRates task_rates(const Task& task, const TaskRateOptions& options) {
-  const Clock::time_point start = Clock::now();
+  const double start = cpu_seconds();
   const double each = options.seconds / static_cast<double>(options.repeats + 2);
   TaskRates rates;
   std::uint64_t next = 0;

@@ -8,6 +8,7 @@
 
 namespace mta {
 
+/// A second is one of the thread's own work, so that a busy machine gives the same rates.
 struct TaskRates {
   Spread samples_per_s;         // made and turned into a batch; over the repeats
   Spread tokens_per_s;          // the same, in input tokens
