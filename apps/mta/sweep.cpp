@@ -65,6 +65,7 @@ SweepRequest request_of(const SweepOptions& options) {
   SweepRequest request;
   request.out = options.out;
   request.program = {std::filesystem::read_symlink("/proc/self/exe").string()};
+  request.file = "/proc/self/exe";  // this very program, even when a newer one takes its place
   request.machine = machine_for(options.device);
   const auto gpus = static_cast<std::int64_t>(request.machine.gpus.size());
   request.jobs = options.jobs.value_or(std::max<std::int64_t>(gpus, 1));

@@ -54,7 +54,7 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   ::dup2(log, STDERR_FILENO);
   if (command.lock >= 0) ::fcntl(command.lock, F_SETFD, 0);
   ::sigprocmask(SIG_SETMASK, &command.signals, nullptr);
-  ::execve(arguments[0], arguments, environment);
+  ::execve(command.file.empty() ? arguments[0] : command.file.c_str(), arguments, environment);
   const char* reason = std::strerror(errno);
   static_cast<void>(::write(STDERR_FILENO, reason, std::strlen(reason)) +
                     ::write(STDERR_FILENO, "\n", 1));

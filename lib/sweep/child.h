@@ -33,6 +33,7 @@ class PointLock {
 
 struct ChildCommand {
   std::vector<std::string> arguments;                            // the program first
+  std::filesystem::path file = {};                               // to execute; empty = the first
   std::vector<std::pair<std::string, std::string>> environment;  // added to this process's own
   std::filesystem::path log;                                     // gets what it prints, appended
   int lock = -1;                                                 // descriptor that it keeps open

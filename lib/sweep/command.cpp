@@ -106,7 +106,7 @@ void write_plan(const std::filesystem::path& out, const std::vector<SweepPoint>&
 void refuse_changed(const std::filesystem::path& out, const std::vector<SweepPoint>& points) {
   std::vector<Problem> problems;
   for (const SweepPoint& point : points) {
-    const PointStatus status = inspect_run(out / point.name, point.config);
+    const PointStatus status = inspect_run(out / point.name, point.config, point.given);
     for (const std::string& difference : status.differences) {
       problems.push_back({(out / point.name).string(), difference, {}});
     }
@@ -120,7 +120,7 @@ std::string dry_run_text(const std::vector<SweepPoint>& points, const SweepReque
   const Shares shares(request.machine, request.jobs);
   std::string text;
   for (const SweepPoint& point : points) {
-    const PointStatus status = inspect_run(request.out / point.name, point.config);
+    const PointStatus status = inspect_run(request.out / point.name, point.config, point.given);
     const Share share{.threads = threads_of(point, status).value_or(shares.usual_threads()),
                       .gpu = {}};
     text += fmt::format("{}  {}  {}\n", point.name, state_text(status.state),

@@ -233,6 +233,7 @@ class PointMaker {
                                  short_hash(settings_text(point)));
       }
       point.config = resolve_(document);
+      point.given = document.root;
       points_.push_back(std::move(point));
     } catch (const UserError& error) {
       problems_.add(error);

@@ -17,6 +17,7 @@ struct SweepPoint {
   std::filesystem::path experiment;  // file
   Settings settings;                 // over that file
   Json config;                       // the resolved experiment
+  Json given = {};                   // what files and settings say of it, without the defaults
 };
 
 /// Turns a document into a resolved experiment; throws UserError when it is wrong. Reading

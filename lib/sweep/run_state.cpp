@@ -18,7 +18,7 @@ constexpr const char* kThreads = "/train/threads";
 
 Json read_json(const fs::path& path) { return parse_json(read_file(path), path.string()); }
 
-void compare(const Json& before, const Json& now, const std::string& pointer,
+void compare(const Json& before, const Json& now, const Json& given, const std::string& pointer,
              std::vector<std::string>& differences) {
   if (before == now || (pointer == kThreads && now.is_null())) return;
   if (!before.is_object() || !now.is_object()) {
@@ -26,10 +26,12 @@ void compare(const Json& before, const Json& now, const std::string& pointer,
     return;
   }
   for (const auto& [key, value] : now.items()) {
-    compare(before.value(key, Json()), value, pointer + "/" + key, differences);
+    const std::string below = pointer + "/" + key;
+    if (!before.contains(key) && !given.contains(Json::json_pointer(below))) continue;
+    compare(before.value(key, Json()), value, given, below, differences);
   }
   for (const auto& [key, value] : before.items()) {
-    if (!now.contains(key)) compare(value, Json(), pointer + "/" + key, differences);
+    if (!now.contains(key)) compare(value, Json(), given, pointer + "/" + key, differences);
   }
 }
 
@@ -55,11 +57,11 @@ std::optional<double> number(const Json& line, const char* key) {
 
 }  // namespace
 
-PointStatus inspect_run(const fs::path& directory, const Json& config) {
+PointStatus inspect_run(const fs::path& directory, const Json& config, const Json& given) {
   PointStatus status;
   if (!fs::exists(directory / "config.json")) return status;
   const Json before = read_json(directory / "config.json");
-  compare(before, config, "", status.differences);
+  compare(before, config, given, "", status.differences);
   if (!status.differences.empty()) {
     status.state = PointState::Changed;
     return status;

@@ -26,9 +26,12 @@ struct PointStatus {
   std::optional<std::int64_t> threads = {};   // that it was begun with
 };
 
-/// `config` is the resolved experiment. "/train/threads" may differ where it leaves the number
-/// open, because then the sweep chose it. Throws UserError for a file that cannot be read.
-PointStatus inspect_run(const std::filesystem::path& directory, const Json& config);
+/// `config` is the resolved experiment, `given` what it says without the defaults. "/train/threads"
+/// may differ where the experiment leaves the number open, because then the sweep chose it; a key
+/// that is in no config.json of the program that began the run counts only where it is given.
+/// Throws UserError for a file that cannot be read.
+PointStatus inspect_run(const std::filesystem::path& directory, const Json& config,
+                        const Json& given);
 
 /// How far a run is, from the last lines of metrics.jsonl and evaluations.jsonl.
 struct RunProgress {

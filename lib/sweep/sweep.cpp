@@ -87,7 +87,7 @@ class Sweep {
   fs::path directory(const SweepPoint& point) const { return request_.out / point.name; }
   fs::path log(const SweepPoint& point) const { return directory(point) / kRunLog; }
   PointStatus state_of(const SweepPoint& point) const {
-    return inspect_run(directory(point), point.config);
+    return inspect_run(directory(point), point.config, point.given);
   }
 
   void announce() {
@@ -157,6 +157,7 @@ class Sweep {
     const SweepPoint& point = *next.point;
     ChildCommand command;
     command.arguments = train_command(point, status, share, request_);
+    command.file = request_.file;
     if (!share.gpu.empty()) command.environment = {{"CUDA_VISIBLE_DEVICES", share.gpu}};
     command.log = log(point);
     command.lock = next.lock->descriptor();

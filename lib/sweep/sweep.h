@@ -18,6 +18,7 @@ enum class OnFailure { Continue, Stop };
 struct SweepRequest {
   std::filesystem::path out;         // folder of the run directories
   std::vector<std::string> program;  // started as: <program> train FILE --set ... --out DIR ...
+  std::filesystem::path file = {};   // what is executed under that name; empty = the name's file
   std::int64_t jobs = 1;             // runs at once
   std::int64_t retries = 0;          // further tries of a run that fails
   OnFailure on_failure = OnFailure::Continue;

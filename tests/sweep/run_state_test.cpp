@@ -17,7 +17,9 @@ class RunStates : public ::testing::Test {
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(folder_.path() / name) << text;
   }
-  PointStatus inspect(const Json& config) const { return inspect_run(folder_.path(), config); }
+  PointStatus inspect(const Json& config, const Json& given = {}) const {
+    return inspect_run(folder_.path(), config, given);
+  }
 
   check::ScratchFolder folder_;
   const Json config_ = {{"train", {{"steps", 5}, {"threads", nullptr}}}, {"name", "a"}};
@@ -48,6 +50,18 @@ TEST_F(RunStates, AnotherConfigurationIsNamedKeyByKey) {
   Json asked = config_;
   asked["train"] = {{"steps", 6}, {"threads", 4}};
   EXPECT_EQ(inspect(asked).differences.front(), "/train/threads is 4, but was 2");
+}
+
+TEST_F(RunStates, AKeyThatTheOlderProgramDidNotHaveCountsOnlyWhereItIsGiven) {
+  write("config.json", R"({"train": {"steps": 5, "threads": 2}, "name": "a"})");
+  write("report.json", R"({"status": "done"})");
+  Json newer = config_;
+  newer["train"]["fresh"] = {{"deep", 7}};
+  EXPECT_EQ(inspect(newer).state, PointState::Done);
+  EXPECT_EQ(inspect(newer, {{"name", "a"}}).state, PointState::Done);
+  const Json given = {{"train", {{"fresh", {{"deep", 7}}}}}};
+  EXPECT_EQ(inspect(newer, given).differences,
+            std::vector<std::string>{R"(/train/fresh is {"deep":7}, but was null)"});
 }
 
 TEST_F(RunStates, ProgressComesFromTheLastWholeLines) {

@@ -33,6 +33,19 @@ TEST_F(SweepProgram, TheAblationInTheReadmeRuns) {
   EXPECT_EQ(table.find("missing"), std::string::npos) << table;
 }
 
+TEST_F(SweepProgram, AProgramThatIsReplacedMeanwhileGoesOnAsItWas) {
+  folder_.write("sweep.json", R"({"experiments": ["standard.json", "multi_token.json"]})");
+  const Outcome sweep = run(R"(
+    cp "$MTA_PROGRAM" copy
+    ./copy sweep sweep.json --out runs --progress plain &
+    sweep=$!
+    until [ -e runs/standard/config.json ]; do sleep 0.02; done
+    printf '#!/bin/sh\nexit 9\n' > newer && chmod +x newer && mv newer copy
+    wait $sweep)");
+  EXPECT_EQ(sweep.code, 0) << sweep.err;
+  EXPECT_NE(sweep.err.find("done       multi_token"), std::string::npos) << sweep.err;
+}
+
 TEST_F(SweepProgram, WrongRequestsAreRefusedBeforeAnythingRuns) {
   folder_.write("sweep.json", R"({"experiments": ["standard.json"], "seeds": [1, 2]})");
   folder_.write("typo.json", R"({"experiments": ["standard.json"], "grid": {"/train/lrr": [1]}})");
