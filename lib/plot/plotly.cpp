@@ -156,8 +156,7 @@ Json colour_axis(const ColourScale& scale) {
   return {{"colorscale", list},
           {"cmin", scale.low},
           {"cmax", scale.high},
-          {"colorbar",
-           {{"title", {{"text", html_text(scale.label)}, {"side", "right"}}}, {"thickness", 14}}}};
+          {"colorbar", {{"thickness", 14}}}};
 }
 
 /// A text at a place of the page.
@@ -209,6 +208,12 @@ Json annotations_of(const Figure& figure) {
       notes.push_back(annotation(figure.row_labels[row], kAbove / figure.width_mm,
                                  (place.bottom + place.top) / 2, kUpwards));
     }
+  }
+  if (figure.colours) {  // plotly's own title would lie on the numbers
+    const Rectangle first = place_of(figure, margins_of(figure), 0);
+    const Rectangle last = place_of(figure, margins_of(figure), figure.panels.size() - 1);
+    notes.push_back(annotation(figure.colours->label, 1 - kAbove / figure.width_mm,
+                               (first.top + last.bottom) / 2, kUpwards));
   }
   return notes;
 }

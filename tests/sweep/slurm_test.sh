@@ -1,8 +1,10 @@
 #!/bin/bash
-# scripts/sweep-slurm.sh with a program and a scontrol that only write down how they are called.
-# Usage: slurm_test.sh SOURCE_DIR
+# scripts/sweep-slurm.sh with a program and a scontrol that only write down how they are called, and
+# then with the real program, preempted and put back.
+# Usage: slurm_test.sh SOURCE_DIR MTA_PROGRAM
 set -euo pipefail
 script=$1/scripts/sweep-slurm.sh
+program=$2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -55,6 +57,33 @@ wait "$job" || code=$?
 [ "$code" = 1 ] || fail "an interrupted sweep gives $code"
 [ "$(tail -n 2 calls)" = $'stopped\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
 
+# The real program in an array 1-2: the first job is preempted and comes back.
+cat >e.json <<'END'
+{"name": "e", "task": {"kind": "block_finding", "block_length": 2, "query_length": 1, "alphabet": 10,
+ "length": 15}, "model": {"dim": 16, "layers": 1, "heads": 2, "ffn_hidden": 32},
+ "train": {"steps": 3000, "batch": 8, "threads": 1}, "evaluate": {"every": 1000, "samples": 32}}
+END
+echo '{"experiments": ["e.json"], "seeds": [1, 2]}' >s.json
+export MTA=$program SLURM_ARRAY_TASK_MIN=1 SLURM_ARRAY_TASK_COUNT=2 SLURM_ARRAY_TASK_ID=1
+: >calls
+"$script" s.json out 2>messages >/dev/null &
+job=$!
+until [ -s out/e-seed1/metrics.jsonl ]; do sleep 0.02; done
+kill -TERM "$job"
+code=0
+wait "$job" || code=$?
+[ "$code" = 1 ] || fail "a preempted job gives $code: $(cat messages)"
+[ "$(cat calls)" = "scontrol requeue 77_1" ] || fail "called: $(cat calls)"
+grep -q '"status": "stopped"' out/e-seed1/report.json || fail "it has not stopped: $(cat messages)"
+: >calls
+for SLURM_ARRAY_TASK_ID in 1 2; do
+  "$script" s.json out 2>>messages >table || fail "job $SLURM_ARRAY_TASK_ID: $(cat messages)"
+done
+grep -q 'resumed    e-seed1' messages || fail "it began anew: $(cat messages)"
+grep -q '^| e    |  2 |' table || fail "the table: $(cat table)"
+[ ! -s calls ] || fail "called: $(cat calls)"
+
+export MTA=$work/mta
 unset SLURM_ARRAY_TASK_ID
 run 0 0
 [ "$code" = 2 ] && grep -q 'not in a job array' messages || fail "outside of an array: $(cat messages)"
