@@ -76,6 +76,14 @@ std::string row_slice(const std::vector<TableRun>& runs, const std::string& want
                   "must be a slice (there are: " + list + ")");
 }
 
+/// The length of the task, or of what a curriculum comes to.
+std::string usual_columns(const std::vector<TableRun>& runs) {
+  static const Json::json_pointer nested("/experiment/task/task/length");
+  const bool curriculum = std::any_of(
+      runs.begin(), runs.end(), [](const TableRun& run) { return run.report.contains(nested); });
+  return curriculum ? "/task/task/length" : "/task/length";
+}
+
 Counts counts_of(const Group& group, const std::string& slice, const TableKey& across) {
   Counts counts;
   for (const TableRun* run : group.counted()) {
@@ -142,7 +150,7 @@ Plot plot_heatmap(const PlotOptions& options) {
   std::vector<TableRun> runs = load_runs(options.inputs, plot.notices);
   const std::string slice = row_slice(runs, options.rows);
   const TableKey across =
-      table_key(options.columns.empty() ? "/task/length" : options.columns, runs, "--columns");
+      table_key(options.columns.empty() ? usual_columns(runs) : options.columns, runs, "--columns");
   const std::vector<Group> groups = group_runs(std::move(runs), options.by, &across);
 
   Values rows, columns;
