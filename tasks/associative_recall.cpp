@@ -4,9 +4,9 @@
 //     k3 v9 k1 v2  |  k1 v2 x x k3 v9        scored are the values after the bar
 //
 // After Arora et al., "Zoology" (arXiv 2312.04927), section 4 and appendix: keys and values from
-// two halves of the alphabet, distances to the second mention after a power law. There the place
-// after a key holds noise and the label is the value; here the value itself stands there, so that a
-// sequence is plain next-token prediction. No key is asked twice, so this gives nothing away.
+// two halves of the alphabet, distances to the second mention after a power law. As there, the
+// model does not read the value after a query but noise in its place: with values to be read, the
+// later queries of a sample could be answered by leaving out what was answered before.
 #include "lib/text/hash.h"
 #include "lib/text/words.h"
 #include "tasks/registry.h"
@@ -26,12 +26,17 @@ enum class Noise { Filler, Random };
 const std::vector<std::pair<Noise, std::string>> kNoises = {{Noise::Filler, "filler"},
                                                             {Noise::Random, "random"}};
 
+enum class Answers { Hidden, Shown };
+const std::vector<std::pair<Answers, std::string>> kAnswers = {{Answers::Hidden, "hidden"},
+                                                               {Answers::Shown, "shown"}};
+
 struct Config {
   std::int64_t pairs = 8;
   std::int64_t length = 64;
   std::int64_t alphabet = 64;
   double gap_power = 0.01;
   Noise noise = Noise::Filler;
+  Answers answers = Answers::Hidden;
 };
 
 class AssociativeRecall final : public TextTask {
@@ -53,7 +58,7 @@ class AssociativeRecall final : public TextTask {
   Words draw_pairs(Rng& rng) const;
   Words draw_queries(const Words& pairs, Rng& rng) const;
   std::vector<std::size_t> draw_slots(Rng& rng) const;
-  std::uint32_t draw_noise(const Words& pairs, Rng& rng) const;
+  std::uint32_t draw_noise(const std::vector<bool>& keys_in_use, Rng& rng) const;
   std::string text_of(const Words& words) const;
 
   Config config_;
@@ -74,6 +79,9 @@ Description AssociativeRecall::describe() {
          {.max = 10, .above = 0});
   d.choice("noise", config_.noise, kNoises,
            "between queries: one filler word, or random words other than the keys in use");
+  d.choice("answers", config_.answers, kAnswers,
+           "hidden: the model reads noise where it has to answer; shown: it reads the right value "
+           "afterwards, as in plain text");
   return d;
 }
 
@@ -141,10 +149,10 @@ AssociativeRecall::Words AssociativeRecall::draw_pairs(Rng& rng) const {
 }
 
 AssociativeRecall::Words AssociativeRecall::draw_queries(const Words& pairs, Rng& rng) const {
-  Words words(static_cast<std::size_t>(config_.length) - pairs.size(), filler());
-  if (config_.noise == Noise::Random) {
-    for (std::uint32_t& word : words) word = draw_noise(pairs, rng);
-  }
+  Words words(static_cast<std::size_t>(config_.length) - pairs.size());
+  std::vector<bool> in_use(filler() + 1);
+  for (std::size_t i = 0; i < pairs.size(); i += 2) in_use[pairs[i]] = true;
+  for (std::uint32_t& word : words) word = draw_noise(in_use, rng);
   const std::vector<std::size_t> slots = draw_slots(rng);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     words[2 * slots[i]] = pairs[2 * i];
@@ -153,13 +161,13 @@ AssociativeRecall::Words AssociativeRecall::draw_queries(const Words& pairs, Rng
   return words;
 }
 
-/// A word that is no key of this sample, so that a key after the pairs is always a query.
-std::uint32_t AssociativeRecall::draw_noise(const Words& pairs, Rng& rng) const {
+/// The filler, or a word that is no key of this sample, so that a key after the pairs is always a
+/// query.
+std::uint32_t AssociativeRecall::draw_noise(const std::vector<bool>& keys_in_use, Rng& rng) const {
+  if (config_.noise == Noise::Filler) return filler();
   for (;;) {
     const std::uint32_t word = rng.below(2 * keys());
-    bool in_use = false;
-    for (std::size_t i = 0; i < pairs.size(); i += 2) in_use = in_use || pairs[i] == word;
-    if (!in_use) return word;
+    if (!keys_in_use[word]) return word;
   }
 }
 
@@ -192,9 +200,12 @@ Slices AssociativeRecall::slices(const Json& facts) const {
   return slices_of(facts, {"pairs", "length"});
 }
 
-/// Scored are the values that follow a key of the pairs, nothing else, and not the end.
+/// Scored are the values that follow a key of the pairs, nothing else, and not the end. Noise in
+/// place of an answer depends on the sample's text alone.
 Encoded AssociativeRecall::encode(const Sample& sample) const {
   Encoded encoded = TextTask::encode(sample);
+  if (config_.answers == Answers::Hidden) encoded.shown = encoded.tokens;
+  Rng rng(hash_text(sample.src), stream_of("tasks/associative_recall/shown"), 0);
   std::vector<bool> asked(static_cast<std::size_t>(vocabulary()));
   bool after_query = false;
   for (std::size_t t = 1; t < encoded.tokens.size(); ++t) {
@@ -203,7 +214,10 @@ Encoded AssociativeRecall::encode(const Sample& sample) const {
       asked[token] = asked[token] || token < keys();
     } else {
       encoded.scored[t] = after_query ? 1 : 0;
-      after_query = asked[token];
+      if (after_query && config_.answers == Answers::Hidden) {
+        encoded.shown[t] = static_cast<std::int32_t>(draw_noise(asked, rng));
+      }
+      after_query = !after_query && asked[token];
     }
   }
   return encoded;

@@ -24,9 +24,10 @@ Batch make_batch(const Task& task, const std::vector<Sample>& samples) {
   batch.first_scored = batch.length;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const Encoded& row = rows[r];
+    const std::vector<std::int32_t>& shown = row.shown.empty() ? row.tokens : row.shown;
     for (std::size_t t = 0; t + 1 < row.tokens.size(); ++t) {
       const std::size_t at = r * length + t;
-      batch.inputs[at] = row.tokens[t];
+      batch.inputs[at] = shown[t];
       batch.targets[at] = row.tokens[t + 1];
       batch.scored[at] = row.scored[t + 1];
       if (batch.scored[at] != 0)

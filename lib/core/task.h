@@ -40,6 +40,9 @@ struct Encoded {
   /// As long as tokens: 0 is not scored, 1 is scored, 1 + k is scored and belongs to part k of the
   /// answer (from 1), which is right or wrong by itself too. scored[0] is 0.
   std::vector<std::uint8_t> scored;
+  /// What the model reads in place of `tokens`, as long, where answers are predicted without being
+  /// shown; empty: the tokens.
+  std::vector<std::int32_t> shown = {};
 };
 
 /// What every task has; the registry reads and writes it.

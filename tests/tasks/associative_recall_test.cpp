@@ -52,6 +52,15 @@ void expect_solved(const Task& task, const Sample& sample, std::size_t pairs, st
   }
   EXPECT_EQ(recalled.size(), pairs);
   EXPECT_EQ(encoded.scored, scored);
+  ASSERT_EQ(encoded.shown.size(), length + 2);
+  for (std::size_t t = 0; t < encoded.shown.size(); ++t) {
+    const std::string read = task.decode({&encoded.shown[t], 1});
+    if (scored[t] != 0) {
+      EXPECT_FALSE(value_of.contains(read)) << "a key in use would be another query";
+    } else {
+      EXPECT_EQ(encoded.shown[t], encoded.tokens[t]);
+    }
+  }
 }
 
 /// Two thousand samples of a length, no two with the same pairs.
@@ -81,6 +90,24 @@ TEST(AssociativeRecall, EveryPairIsAskedOnceAndAnswered) {
     expect_all_solved(noise, 8, 64);
     expect_all_solved(noise, 16, 256);
   }
+}
+
+TEST(AssociativeRecall, AnswersMayBeShown) {
+  const auto hidden = task_of("associative_recall", {}),
+             shown = task_of("associative_recall", {"answers=shown"});
+  const Sample sample = hidden->sample(1, Split::Train, 0);
+  EXPECT_EQ(sample.tgt, shown->sample(1, Split::Train, 0).tgt);
+  const Batch without = make_batch(*hidden, {sample}), with = make_batch(*shown, {sample});
+  EXPECT_EQ(without.targets, with.targets);
+  EXPECT_EQ(without.scored, with.scored);
+  std::size_t differing = 0;
+  for (std::size_t t = 0; t < with.inputs.size(); ++t) {
+    differing += with.inputs[t] != without.inputs[t] ? 1u : 0u;
+    if (t > 0 && with.scored[t - 1] != 0) {
+      EXPECT_EQ(with.inputs[t], with.targets[t - 1]);
+    }
+  }
+  EXPECT_EQ(differing, 8u) << "one for each pair";
 }
 
 TEST(AssociativeRecall, FullOfQueries) {

@@ -55,10 +55,11 @@ std::string token_text(const Task& task, std::int32_t token) {
 std::string example(const Task& task) {
   const Sample sample = task.sample(1, Split::Train, 0);
   const Encoded encoded = task.encode(sample);
+  const std::vector<std::int32_t>& shown = encoded.shown.empty() ? encoded.tokens : encoded.shown;
   std::vector<std::vector<std::string>> rows = {{"reads"}, {"input"}, {"target"}, {"scored"}};
   for (std::size_t t = 0; t + 1 < encoded.tokens.size(); ++t) {
-    rows[0].push_back(token_text(task, encoded.tokens[t]));
-    rows[1].push_back(std::to_string(encoded.tokens[t]));
+    rows[0].push_back(token_text(task, shown[t]));
+    rows[1].push_back(std::to_string(shown[t]));
     rows[2].push_back(std::to_string(encoded.tokens[t + 1]));
     rows[3].push_back(encoded.scored[t + 1] != 0 ? "^" : ".");
   }
