@@ -207,7 +207,9 @@ class Parser {
         ->required();
     table->add_option("--rows", options->rows,
                       "keys, with commas; what tells runs apart if absent");
-    table->add_option("--columns", options->columns, "keys and statistics, with commas");
+    table->add_option("--columns", options->columns,
+                      "with commas: n, KEY, STATISTIC(KEY), steps_to(THRESHOLD), slice(NAME), "
+                      "by(KEY,COLUMN)");
     table->add_option("--baseline", options->baseline, "row that the others are compared with");
     table->add_option("--format", options->format, "markdown, csv, latex or json")
         ->capture_default_str();

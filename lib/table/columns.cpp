@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -133,6 +134,30 @@ std::vector<TableColumn> slice_columns(const std::string& name, const std::vecto
   return columns;
 }
 
+std::vector<TableColumn> columns_of(const std::string& text, const std::vector<TableRun>& runs);
+
+/// "length,err_seq": what the second word asks for, for each value of the first.
+std::vector<TableColumn> split_by(const std::string& argument, const std::vector<TableRun>& runs) {
+  const std::vector<std::string> parts = split_columns(argument);
+  if (parts.size() != 2) {
+    throw UserError(kFlag, "\"by(" + argument + ")\" must name a key and a column",
+                    "for example by(length,err_seq)");
+  }
+  const TableKey key = table_key(parts[0], runs, kFlag);
+  std::set<std::string, decltype(&slice_before)> values(&slice_before);
+  for (const TableRun& run : runs) values.insert(label_text(key.find(run)));
+  std::vector<TableColumn> columns;
+  for (const std::string& value : values) {
+    for (TableColumn& column : columns_of(parts[1], runs)) {
+      column.id = fmt::format("{}_{}_{}", key.label, value, column.id);
+      column.heading = fmt::format("{} {}: {}", key.label, value, column.heading);
+      column.splits.push_back({key, value});
+      columns.push_back(std::move(column));
+    }
+  }
+  return columns;
+}
+
 std::vector<TableColumn> columns_of(const std::string& text, const std::vector<TableRun>& runs) {
   if (text == "n") return {{.id = "n", .heading = "n"}};
   const auto open = text.find('(');
@@ -148,7 +173,8 @@ std::vector<TableColumn> columns_of(const std::string& text, const std::vector<T
   const std::string argument = text.substr(open + 1, text.size() - open - 2);
   if (name == "steps_to") return {steps_column(argument, runs)};
   if (name == "slice") return slice_columns(argument, runs);
-  std::vector<std::string> known_names = {"steps_to", "slice"};
+  if (name == "by") return split_by(argument, runs);
+  std::vector<std::string> known_names = {"steps_to", "slice", "by"};
   for (const StatisticName& known : kStatistics) {
     if (name == known.name) return {column_of(table_key(argument, runs, kFlag), known)};
     known_names.emplace_back(known.name);
@@ -165,6 +191,16 @@ std::vector<TableColumn> table_columns(const std::vector<std::string>& texts,
     for (TableColumn& column : columns_of(text, runs)) columns.push_back(std::move(column));
   }
   return columns;
+}
+
+RowRuns runs_of(const TableColumn& column, const RowRuns& row) {
+  RowRuns runs;
+  std::copy_if(row.begin(), row.end(), std::back_inserter(runs), [&](const TableRun* run) {
+    return std::all_of(column.splits.begin(), column.splits.end(), [&](const ColumnSplit& split) {
+      return label_text(split.key.find(*run)) == split.value;
+    });
+  });
+  return runs;
 }
 
 TableColumn difference_column(const TableColumn& column, const std::string& baseline) {

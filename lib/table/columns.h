@@ -22,12 +22,19 @@ enum class Statistic {
   Difference,  // of the mean against the baseline, in pairs of equal seeds
 };
 
+/// One value of a key.
+struct ColumnSplit {
+  TableKey key;
+  std::string value;  // as label_text() shows it
+};
+
 struct TableColumn {
   std::string id;       // for programs: "err_seq_percent", "median_err_seq_percent"
   std::string heading;  // for people: "err_seq %, mean ± sd [95 %]"
   Statistic statistic = Statistic::Count;
-  TableKey key = {};  // Count has none
-  double scale = 1;   // errors are fractions in reports and percent in tables
+  TableKey key = {};                     // Count has none
+  double scale = 1;                      // errors are fractions in reports and percent in tables
+  std::vector<ColumnSplit> splits = {};  // the column is about runs with these values alone
 };
 
 /// One cell, for people and for programs. `value` is an object with the fields of its column; what
@@ -42,9 +49,9 @@ using RowRuns = std::vector<const TableRun*>;
 /// "n", a key, "statistic(key)" with interval, mean, median, sd, min, max or values; "steps_to" or
 /// "steps_to(0.01)"; "slice(depth)", which is a column for each depth with the share correct, its
 /// interval and the number of samples in all: with one run Wilson's interval over its samples, with
-/// several as for errors, over the runs. A key alone means its
-/// interval for errors and losses, its mean for other measurements, its values for what was set.
-/// Throws UserError for anything else.
+/// several as for errors, over the runs; "by(length,err_seq)", which is a column of err_seq for
+/// each length. A key alone means its interval for errors and losses, its mean for other
+/// measurements, its values for what was set. Throws UserError for anything else.
 std::vector<TableColumn> table_columns(const std::vector<std::string>& texts,
                                        const std::vector<TableRun>& runs);
 
@@ -54,6 +61,9 @@ std::vector<std::string> cell_fields(Statistic statistic);
 /// Measurements come from runs that are done. In Steps, failed and stopped runs count as unsolved
 /// where they ended.
 TableCell table_cell(const TableColumn& column, const RowRuns& row);
+
+/// The runs of a row that the column is about.
+RowRuns runs_of(const TableColumn& column, const RowRuns& row);
 
 /// The Difference column that goes with an Interval column.
 TableColumn difference_column(const TableColumn& column, const std::string& baseline);

@@ -61,7 +61,48 @@ void require_baseline(const std::vector<Group>& groups, const std::string& basel
   throw UserError("--baseline", unknown_name_message("row", baseline, known));
 }
 
-std::vector<std::string> notes_of(const std::vector<Group>& groups) {
+bool is_same(const TableKey& a, const TableKey& b) {
+  return std::find_first_of(a.pointers.begin(), a.pointers.end(), b.pointers.begin(),
+                            b.pointers.end()) != a.pointers.end();
+}
+
+bool is_split(const TableColumn& column, const TableKey& key) {
+  return std::any_of(column.splits.begin(), column.splits.end(),
+                     [&](const ColumnSplit& split) { return is_same(split.key, key); });
+}
+
+/// "/train/lr, ...": in what the runs under one number of the row differ, seeds aside.
+std::string differing_in(const Group& group, const std::vector<TableColumn>& columns) {
+  std::vector<std::string> found;
+  std::set<RowRuns> seen;
+  for (const TableColumn& column : columns) {
+    if (column.statistic == Statistic::Count || column.statistic == Statistic::Values) continue;
+    const RowRuns runs = runs_of(column, group.runs);
+    if (!seen.insert(runs).second) continue;
+    for (const TableKey& key : differing_keys(runs)) {
+      const std::string name =
+          key.pointers.front().to_string().substr(std::string("/experiment").size());
+      if (std::find(found.begin(), found.end(), name) == found.end()) found.push_back(name);
+    }
+  }
+  return fmt::format("{}", fmt::join(found, ", "));
+}
+
+/// The fewest keys that tell configurations apart, but for those that columns are split by.
+std::vector<TableKey> usual_rows(const std::vector<TableRun>& runs,
+                                 const std::vector<TableColumn>& columns) {
+  std::vector<TableKey> keys;
+  for (TableKey& key : distinguishing_keys(runs)) {
+    const bool split = std::any_of(columns.begin(), columns.end(), [&](const TableColumn& column) {
+      return is_split(column, key);
+    });
+    if (!split) keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+std::vector<std::string> notes_of(const std::vector<Group>& groups,
+                                  const std::vector<TableColumn>& columns) {
   std::vector<std::string> notes;
   for (const Group& group : groups) {
     std::map<std::string, std::size_t> seeds;
@@ -74,17 +115,13 @@ std::vector<std::string> notes_of(const std::vector<Group>& groups) {
       if (run->report.contains(seeds_pointer)) ++seeds[run->report.at(seeds_pointer).dump()];
     }
     const std::string row = fmt::format("{}", fmt::join(group.labels, ", "));
-    std::string differing;
-    for (const TableKey& key : differing_keys(group.runs)) {
-      differing += (differing.empty() ? "" : ", ") +
-                   key.pointers.front().to_string().substr(std::string("/experiment").size());
-    }
+    const std::string differing = differing_in(group, columns);
     if (!differing.empty()) {
       notes.push_back(fmt::format("{}: taken over runs that differ in {}", row, differing));
     }
     const auto repeated = std::find_if(seeds.begin(), seeds.end(),
                                        [](const auto& entry) { return entry.second > 1; });
-    if (repeated != seeds.end() && differing.empty()) {
+    if (repeated != seeds.end() && differing_keys(group.runs).empty()) {
       notes.push_back(fmt::format("{}: {} runs have the seeds {}: n counts them all", row,
                                   repeated->second, repeated->first));
     }
@@ -101,17 +138,18 @@ const std::vector<std::string>& usual_columns() {
 }
 
 Table make_table(const std::vector<TableRun>& runs, const TableRequest& request) {
+  const std::vector<TableColumn> columns =
+      table_columns(request.columns.empty() ? usual_columns() : request.columns, runs);
   std::vector<TableKey> keys;
   for (const std::string& row : request.rows) keys.push_back(table_key(row, runs, "--rows"));
-  if (keys.empty()) keys = distinguishing_keys(runs);
+  if (keys.empty()) keys = usual_rows(runs, columns);
   const std::vector<Group> groups = group_runs(runs, keys);
   const std::string& baseline = request.baseline;
   if (!baseline.empty()) require_baseline(groups, baseline);
 
   Table table;
   for (const TableKey& key : keys) table.row_keys.push_back(key.label);
-  for (const TableColumn& column :
-       table_columns(request.columns.empty() ? usual_columns() : request.columns, runs)) {
+  for (const TableColumn& column : columns) {
     table.columns.push_back(column);
     if (column.statistic == Statistic::Interval && !baseline.empty()) {
       table.columns.push_back(difference_column(column, baseline));
@@ -124,12 +162,13 @@ Table make_table(const std::vector<TableRun>& runs, const TableRequest& request)
       const bool differs = column.statistic == Statistic::Difference;
       // A row is not compared with itself.
       const RowRuns other = base == nullptr || base == &group ? RowRuns{} : base->runs;
-      row.cells.push_back(differs ? difference_cell(column, group.runs, other)
-                                  : table_cell(column, group.runs));
+      const RowRuns own = runs_of(column, group.runs);
+      row.cells.push_back(differs ? difference_cell(column, own, runs_of(column, other))
+                                  : table_cell(column, own));
     }
     table.rows.push_back(std::move(row));
   }
-  table.notes = notes_of(groups);
+  table.notes = notes_of(groups, table.columns);
   return table;
 }
 

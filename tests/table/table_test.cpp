@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace mta {
 namespace {
@@ -139,6 +140,36 @@ TEST(Table, SlicesOfOneRunHaveTheIntervalOfItsSamples) {
   const Table none =
       make_table({missing_run({.name = "key_only"}), table_run({})}, {.columns = {"slice(depth)"}});
   EXPECT_EQ(cell(none, 0, "depth_0.3_correct_percent"), "–");
+}
+
+TEST(Table, ColumnsByTheValuesOfAKey) {
+  std::vector<TableRun> runs;
+  for (const int seed : {1, 2}) {
+    const double slow = seed == 1 ? 0.5 : 0.3;
+    for (const auto& [name, lr, err] :
+         {std::tuple("standard", 0.001, 0.6), std::tuple("standard", 0.01, 0.4),
+          std::tuple("multi_token", 0.001, slow), std::tuple("multi_token", 0.01, 0.1)}) {
+      runs.push_back(table_run({.name = name, .seed = seed, .lr = lr, .err_seq = err}));
+    }
+  }
+  runs.push_back(missing_run({.name = "key_only", .seed = 1, .lr = 0.01}));
+  const Table table =
+      make_table(runs, {.columns = {"n", "by(lr,err_seq)"}, .baseline = "standard"});
+  EXPECT_EQ(table.row_keys, std::vector<std::string>{"name"});
+  ASSERT_EQ(table.columns.size(), 5u);
+  EXPECT_EQ(table.columns[1].heading, "lr 0.001: err_seq %, mean ± sd [95 %]");
+  EXPECT_EQ(table.columns[2].heading, "lr 0.001: err_seq % minus standard, paired [95 %]");
+  EXPECT_EQ(cell(table, 1, "n"), "4");
+  // Mean of 50 and 30; sd sqrt((10 * 10 + 10 * 10) / 1); differences -10 and -30.
+  EXPECT_EQ(cell(table, 1, "lr_0.001_err_seq_percent"), "40.0 ± 14.1 [30.0, 50.0]");
+  EXPECT_EQ(cell(table, 1, "lr_0.001_err_seq_percent_minus_baseline"),
+            "-20.0 [-30.0, -10.0] (2 pairs)");
+  EXPECT_EQ(cell(table, 1, "lr_0.01_err_seq_percent"), "10.0 ± 0.0 [10.0, 10.0]");
+  EXPECT_EQ(cell(table, 2, "lr_0.001_err_seq_percent"), "–");
+  EXPECT_FALSE(has_note(table, "differ in"));
+  // A mean over both is marked as one.
+  EXPECT_TRUE(has_note(make_table(runs, {.columns = {"err_seq", "by(lr,err_seq)"}}), "differ in"));
+  EXPECT_NE(refusal(runs, {.columns = {"by(lr)"}}).find("by(length,err_seq)"), std::string::npos);
 }
 
 TEST(Table, RefusesWhatItDoesNotKnow) {
