@@ -2,12 +2,12 @@
 #include "lib/train/evaluator.h"
 
 #include "lib/model/decode.h"
+#include "lib/train/answer_parts.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
 
-#include <algorithm>
 #include <span>
 
 namespace mta {
@@ -56,34 +56,6 @@ class Tally {
   Scores scores_;
   std::int64_t wrong_samples_ = 0, wrong_tokens_ = 0, tokens_ = 0;
 };
-
-/// The parts of an answer, of which there are `parts`, without a wrong token in their place.
-std::vector<bool> parts_in_place(std::span<const std::uint8_t> scored,
-                                 std::span<const std::uint8_t> wrong, std::size_t parts) {
-  std::vector<bool> found(parts, true);
-  for (std::size_t i = 0; i < scored.size(); ++i) {
-    const std::size_t part = scored[i] - std::size_t{2};  // huge where it belongs to none
-    if (wrong[i] != 0 && part < parts) found[part] = false;
-  }
-  return found;
-}
-
-/// The parts of `answer` that stand, whole, anywhere in `written`; `scored` goes with `answer`.
-std::vector<bool> parts_anywhere(std::span<const std::uint8_t> scored,
-                                 std::span<const std::int64_t> answer,
-                                 const std::vector<std::int32_t>& written, std::size_t parts) {
-  std::vector<std::vector<std::int64_t>> wanted(parts);
-  for (std::size_t i = 0; i < answer.size(); ++i) {
-    const std::size_t part = scored[i] - std::size_t{2};
-    if (part < parts) wanted[part].push_back(answer[i]);
-  }
-  std::vector<bool> found;
-  for (const auto& part : wanted) {
-    found.push_back(std::search(written.begin(), written.end(), part.begin(), part.end()) !=
-                    written.end());
-  }
-  return found;
-}
 
 /// What of a batch is scored, from its first scored position on: [B, T - first_row].
 std::vector<std::uint8_t> scored_from(const Batch& batch, std::int64_t first_row) {
