@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace mta {
 namespace {
@@ -42,6 +43,29 @@ TEST(Mixture, BatchesHoldSamplesOfDifferentLengths) {
   EXPECT_EQ(batch.length, 320);
   EXPECT_EQ(batch.first_scored, 74);
   EXPECT_EQ(std::count(batch.scored.begin(), batch.scored.end(), 1), 16 * 6);
+}
+
+TEST(Mixture, BlocksQueriesAndLengthsMayDiffer) {
+  const auto task = task_of(
+      "mixture",
+      {R"(tasks=[{"name":"a","task":{"block_length":3,"query_length":1,"length":60}},)"
+       R"({"name":"b","task":{"block_length":8,"query_length":8,"length":200,"hard_distractors":0.5}},)"
+       R"({"name":"c","task":{"block_length":5,"query_length":3,"queries":2,"length":120}}])"});
+  std::map<std::string, std::set<std::string>> lengths;
+  for (std::uint64_t i = 0; i < 2000; ++i) {
+    const Sample sample = task->sample(1, Split::Test, i);
+    const auto name = sample.facts["task"].get<std::string>();
+    const std::string block = sample.tgt.substr(0, sample.tgt.find('.'));
+    EXPECT_EQ(block.size(), name == "a" ? 3u : name == "b" ? 8u : 5u);
+    EXPECT_EQ(sample.part_slices.size(), name == "c" ? 2u : 0u);
+    EXPECT_LE(static_cast<std::int64_t>(task->encode(sample).tokens.size()), task->max_tokens());
+    for (const auto& [slice, value] : sample.slices) {
+      if (slice == "length") lengths[name].insert(value);
+    }
+  }
+  EXPECT_EQ(lengths["a"].size(), 1u);
+  EXPECT_EQ(lengths.size(), 3u);
+  EXPECT_NE(*lengths["a"].begin(), *lengths["b"].begin());
 }
 
 TEST(Mixture, EachPartEncodesItsOwnSamples) {
