@@ -135,8 +135,9 @@ class RunMaps {
   /// Writes everything; returns what maps.json says.
   Json write(const std::vector<Sample>& samples) {
     for (std::size_t i = 0; i < samples.size(); ++i) {
-      add_sample(label_sample(*experiment().task, mta::to_json(*experiment().task).at("kind"),
-                              samples[i], options_.samples[i]));
+      add_sample(label_sample(*experiment().test_task,
+                              mta::to_json(*experiment().test_task).at("kind"), samples[i],
+                              options_.samples[i]));
     }
     for (const std::string& stage : options_.stages) {
       if (std::find(stages_.begin(), stages_.end(), stage) == stages_.end()) {
@@ -215,10 +216,10 @@ class RunMaps {
 /// The chosen samples of the data set that the run is tested on, or of the given file.
 std::vector<Sample> chosen_samples(const MapsOptions& options, const Experiment& experiment) {
   const std::int64_t most = *std::max_element(options.samples.begin(), options.samples.end());
-  const auto set =
-      options.data
-          ? EvaluationSet(experiment.task, *options.data)
-          : EvaluationSet(experiment.task, std::uint64_t(experiment.evaluate.test_seed), most + 1);
+  const auto set = options.data
+                       ? EvaluationSet(experiment.test_task, *options.data)
+                       : EvaluationSet(experiment.test_task,
+                                       std::uint64_t(experiment.evaluate.test_seed), most + 1);
   const auto count = std::int64_t(set.samples().size());
   std::vector<Sample> samples;
   for (const std::int64_t index : options.samples) {

@@ -94,7 +94,8 @@ Span token_span(const TextSpan& text, const std::vector<std::size_t>& ends) {
 LabelledSample label_sample(const Task& task, const std::string& kind, const Sample& sample,
                             std::int64_t index) {
   const Encoded encoded = task.encode(sample);
-  LabelledSample labelled{index, sample.src, sample.tgt, encoded.tokens, {}, {}, {}};
+  const auto& read = encoded.shown.empty() ? encoded.tokens : encoded.shown;
+  LabelledSample labelled{index, sample.src, sample.tgt, read, {}, {}, {}};
   labelled.tokens.pop_back();
   for (std::size_t t = 0; t < labelled.tokens.size(); ++t) {
     const char* const role = t == 0 ? "special" : encoded.scored[t] ? "answer" : "context";

@@ -1,6 +1,7 @@
 // Which token is what: blocks, queries and answers, with and without facts; needles.
 #include "lib/maps/roles.h"
 
+#include "lib/core/batch.h"
 #include "tests/support/task_of.h"
 
 #include <gtest/gtest.h>
@@ -64,6 +65,15 @@ TEST(Roles, OfOtherTasksAreContextAndAnswer) {
 std::string text_of(const Task& task, const LabelledSample& sample, const Span& span) {
   return task.decode(std::span(sample.tokens)
                          .subspan(std::size_t(span.begin), std::size_t(span.end - span.begin)));
+}
+
+TEST(Roles, TokensAreThoseThatTheModelReads) {
+  for (const char* kind : {"associative_recall", "block_finding"}) {
+    const auto task = check::task_of(kind, {});
+    const Sample sample = task->sample(1, Split::Test, 0);
+    const LabelledSample labelled = label_sample(*task, kind, sample, 0);
+    EXPECT_EQ(labelled.tokens, make_batch(*task, {sample}).inputs) << kind;
+  }
 }
 
 TEST(Roles, OfNeedlesCoverExactlyTheirText) {
