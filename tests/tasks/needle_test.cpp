@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 
@@ -207,6 +208,46 @@ TEST(Needle, ManyNeedlesManyAsked) {
       expect_properties(*task, task->sample(2, Split::Train, i), false);
       if (HasFailure()) return;
     }
+  }
+}
+
+TEST(Needle, PresetsAreRulers) {
+  // Haystack, key, value, needles and those asked for: scripts/synthetic.yaml of RULER.
+  const std::string word = "[a-z]+-[a-z]+", number = "[1-9][0-9]{6}",
+                    uuid = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+  struct Preset {
+    std::string name, haystack, key, value;
+    std::size_t needles, asked;
+  };
+  for (const Preset& p :
+       {Preset{"niah_single_1", "The grass is green. The sky", word, number, 1, 1},
+        {"niah_single_2", "", word, number, 1, 1},
+        {"niah_single_3", "", word, uuid, 1, 1},
+        {"niah_multikey_1", "", word, number, 4, 1},
+        {"niah_multikey_2", "One of the special magic", word, number, 1, 1},
+        {"niah_multikey_3", "One of the special magic", uuid, uuid, 1, 1},
+        {"niah_multivalue", "", word, number, 4, 4},
+        {"niah_multiquery", "", word, number, 4, 4}}) {
+    const Sample sample =
+        task_of("needle", {"preset=" + p.name, "length=1024"})->sample(1, Split::Test, 0);
+    SCOPED_TRACE(sample.src);
+    EXPECT_EQ(sample.facts["needles"].size(), p.needles);
+    EXPECT_EQ(sample.facts["answers"].size(), p.asked);
+    EXPECT_NE(sample.src.find(p.haystack), std::string::npos);
+    const std::string kind = p.value == uuid ? "uuid" : "number";
+    const Json& needle = sample.facts["needles"][0];
+    const auto start = needle["start"].get<std::size_t>(), end = needle["end"].get<std::size_t>();
+    EXPECT_TRUE(std::regex_match(sample.src.substr(start, end - start),
+                                 std::regex("One of the special magic " + kind + "s for " + p.key +
+                                            " is: " + p.value + "\\.")));
+    const std::string keys =
+        p.name == "niah_multiquery" ? word + ", " + word + ", " + word + ", and " + word : p.key;
+    const std::string question = (p.asked > 1 ? "What are all the special magic " + kind + "s"
+                                              : "What is the special magic " + kind) +
+                                 " for " + keys + " mentioned in the provided text\\?";
+    EXPECT_TRUE(
+        std::regex_match(sample.src.substr(sample.src.find('\n') + 1), std::regex(question)))
+        << question;
   }
 }
 
