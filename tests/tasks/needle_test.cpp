@@ -200,7 +200,7 @@ TEST(Needle, ManyNeedlesManyAsked) {
   for (const Settings& settings :
        {Settings{"needles=6", "asked=6", "length=256"},
         Settings{"needles=6", "asked=2", "length=400"},
-        Settings{"needles=2", "haystack=noise", "length=100"},
+        Settings{"needles=2", "haystack=noise", "length=100"}, Settings{"needles=2", "length=64"},
         Settings{"needles=3", "haystack=needles", "length=300"},
         Settings{"needles=40", "asked=3", "length=2000", "depths=grid"}}) {
     const auto task = task_of("needle", settings);
