@@ -81,8 +81,9 @@ class Parser {
   }
 
   void add_schema() {
-    CLI::App* schema = command("schema", "the JSON Schema of an experiment file");
-    schema->callback([this] { chosen_ = [this] { return run_schema(out_); }; });
+    CLI::App* schema = command("schema", "the JSON Schema of an experiment or sweep file");
+    auto options = options_of<SchemaOptions>(schema, run_schema);
+    schema->add_option("what", options->what, "experiment or sweep")->capture_default_str();
   }
 
   void add_generate() {

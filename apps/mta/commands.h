@@ -23,7 +23,10 @@ struct ListOptions {
 };
 int run_list(const ListOptions& options, std::ostream& out);
 
-int run_schema(std::ostream& out);
+struct SchemaOptions {
+  std::string what = "experiment";  // or "sweep"
+};
+int run_schema(const SchemaOptions& options, std::ostream& out);
 
 struct GenerateOptions {
   std::string task;

@@ -264,6 +264,14 @@ Description describe(SweepFile& file) {
   return d;
 }
 
+Json sweep_schema() {
+  SweepFile file;
+  Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                 {"title", "mta sweep"}};
+  schema.update(describe(file).schema());
+  return schema;
+}
+
 SweepFile read_sweep_file(const std::filesystem::path& path) {
   const Document document = load_document(path, {});
   Problems problems(document);

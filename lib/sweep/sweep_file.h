@@ -53,6 +53,9 @@ struct SweepFile {
 /// Keys of a sweep file, for reading and for the schema. `file` outlives the description.
 Description describe(SweepFile& file);
 
+/// The JSON Schema of a sweep file.
+Json sweep_schema();
+
 /// Throws UserError with every problem of the file.
 SweepFile read_sweep_file(const std::filesystem::path& path);
 

@@ -53,6 +53,9 @@ TEST_F(SweepProgram, WrongRequestsAreRefusedBeforeAnythingRuns) {
   EXPECT_EQ(typo.code, 2);
   EXPECT_EQ(typo.err,
             "mta: error: typo.json: /train/lrr: unknown key \"lrr\"; did you mean \"lr\"?\n");
+  EXPECT_NE(run("mta schema sweep").out.find("\"exclude\""), std::string::npos);
+  EXPECT_EQ(run("mta schema swep").err,
+            "mta: error: unknown schema \"swep\"; did you mean \"sweep\"?\n");
   EXPECT_EQ(run("mta sweep sweep.json --out runs --shard 3/2").code, 2);
   EXPECT_EQ(run("mta sweep sweep.json --out runs --jobs 0").code, 2);
   EXPECT_EQ(run("mta sweep sweep.json --out runs --on-failure retry").code, 2);
