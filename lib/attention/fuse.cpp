@@ -1,6 +1,8 @@
 // Collects the fused forms of a plan's stages into one call.
 #include "lib/attention/fuse.h"
 
+#include "lib/ops/flash.h"
+
 #include <ATen/core/Tensor.h>
 
 namespace mta {
@@ -20,17 +22,23 @@ ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& inpu
   return call;
 }
 
+bool is_flash(const AttentionPlan& plan, const AttendInput& input) {
+  return plan.on_scores.empty() && plan.on_weights.empty() && input.q.is_cuda();
+}
+
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input) {
   for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
     for (const Stage& stage : *stages) {
       if (!stage.fuse) return "stage \"" + stage.name + "\" has no fused form";
     }
   }
-  return ops::cpu_unsupported(fused_call(plan, input));
+  const ops::AttentionCall call = fused_call(plan, input);
+  return is_flash(plan, input) ? ops::flash_unsupported(call) : ops::unsupported(call);
 }
 
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input) {
-  return ops::attention_cpu(fused_call(plan, input));
+  const ops::AttentionCall call = fused_call(plan, input);
+  return is_flash(plan, input) ? ops::flash_attention(call) : ops::attention(call);
 }
 
 }  // namespace mta

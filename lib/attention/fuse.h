@@ -13,7 +13,10 @@ namespace mta {
 /// Every map stage must have a fused form.
 ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& input);
 
-/// Empty when fused kernels cover the plan for inputs like this one (device, type, sizes), else the
+/// Standard attention on a GPU: the fused path is LibTorch's flash attention.
+bool is_flash(const AttentionPlan& plan, const AttendInput& input);
+
+/// Empty when a fused path covers the plan for inputs like this one (device, type, sizes), else the
 /// reason in one clause.
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input);
 

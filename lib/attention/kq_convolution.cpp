@@ -108,7 +108,7 @@ Stage kq_convolution(LayerBuilder& layer, const KqConvolutionConfig& config, Sid
           .fuse =
               [=](ops::AttentionCall& call) {
                 (before ? call.kq_before : call.kq_after) = ops::KqConvolution{
-                    .kernel = kernel.to(call.q.scalar_type()),
+                    .kernel = kernel,
                     .pad_left = pad_left,
                     .causality = exact ? ops::Causality::Exact : ops::Causality::Double};
               }};

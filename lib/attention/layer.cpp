@@ -27,6 +27,12 @@ bool has_kq(const AttentionConfig& config, std::int64_t layer) {
                                         layer) != config.kq_layers->end();
 }
 
+constexpr const char* kRowsOnTheGpu =
+    "calls for the last rows alone (the last layer's answers, decoding) run composed";
+
+/// On a GPU the fused paths compute all rows; a few rows are little work for the composed one.
+bool covers_rows(const AttendInput& input) { return input.first_row == 0 || input.q.is_cpu(); }
+
 }  // namespace
 
 AttentionLayer::AttentionLayer(const AttentionConfig& config, const LayerShape& shape,
@@ -76,9 +82,12 @@ void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor& like,
   const auto options = like.options().dtype(compute).requires_grad(false);
   const at::Tensor q = at::zeros({1, shape_.heads, 1, shape_.head_dim()}, options);
   const at::Tensor v = at::zeros({1, weight_maps_, 1, shape_.dim / weight_maps_}, options);
-  path_reason_ = not_fused_because(plan_, {.q = q, .k = q, .v = v});
+  const AttendInput input{.q = q, .k = q, .v = v};
+  path_reason_ = not_fused_because(plan_, input);
   if (path_reason_.empty()) {
     path_ = AttentionPath::Fused;
+    if (is_flash(plan_, input)) path_reason_ = "LibTorch's flash attention; ";
+    if (q.is_cuda()) path_reason_ += kRowsOnTheGpu;
   } else if (wanted == AttentionPath::Fused) {
     throw UserError(
         "/attention/path",
@@ -137,7 +146,7 @@ at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
 at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
                                               const AttentionOptions& options) const {
   at::Tensor output;  // [B, H', R, d_v]
-  if (options.tap != nullptr || path_ == AttentionPath::Composed) {
+  if (options.tap != nullptr || path_ == AttentionPath::Composed || !covers_rows(input)) {
     StageTap tap;
     if (options.tap != nullptr) {
       tap = [&](std::string_view stage, const at::Tensor& map) {

@@ -61,7 +61,8 @@ class AttentionLayer {
   /// The first query that the outputs from first_row on depend on.
   std::int64_t first_query(std::int64_t first_row) const;
 
-  /// The path that forward() takes without a tap, and why it is not the fused one (empty if it is).
+  /// The path that forward() takes without a tap, and why it is not the fused one. For a fused one:
+  /// what else there is to know, such as which rows it leaves to the composed path; often empty.
   AttentionPath path() const { return path_; }
   const std::string& path_reason() const { return path_reason_; }
   /// Standard attention: no stage of any kind.

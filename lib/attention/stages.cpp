@@ -40,7 +40,7 @@ Stage head_mixing(LayerBuilder& layer, const HeadMixingConfig& config, Side side
               },
           .fuse =
               [=](ops::AttentionCall& call) {
-                (before ? call.heads_before : call.heads_after) = weight.to(call.q.scalar_type());
+                (before ? call.heads_before : call.heads_after) = weight;
               }};
 }
 

@@ -1,14 +1,12 @@
-// The fused attention on CPU tensors: checks, the autograd function, and the split of units over
-// threads.
+// The fused attention on CPU tensors: from tensors to the kernels' structs, and the split of units
+// over threads.
 #include "lib/ops/attention_cpu.h"
 
 #include "lib/ops/dropout.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <numeric>
@@ -17,8 +15,6 @@ namespace mta::ops {
 namespace {
 
 using cpu::Index;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 /// The parts of a call that are not tensors, and the tensors as autograd saves them.
 struct Settings {
@@ -32,12 +28,6 @@ struct Settings {
 struct Tensors {
   at::Tensor q, k, v, kq_before, kq_after, heads_before, heads_after;
 };
-
-/// [B, H, rows, columns], stored as [B, rows, H, columns].
-at::Tensor rows_of_heads(const at::Tensor& like, Index rows, Index columns) {
-  return at::empty({like.size(0), rows, like.size(1), columns}, like.options().requires_grad(false))
-      .transpose(1, 2);
-}
 
 template <class T>
 cpu::View<const T> view(const at::Tensor& t) {
@@ -165,96 +155,76 @@ Tensors run_backward(const Settings& s, const Tensors& t, const at::Tensor& soft
   return gradients;
 }
 
-using Optional = std::optional<at::Tensor>;
-
-class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
- public:
-  /// What may be absent comes as an optional: autograd accepts no undefined tensor here.
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const Optional& kq_before,
-                            const Optional& kq_after, const Optional& heads_before,
-                            const Optional& heads_after, Settings settings) {
-    const Tensors t = {q,
-                       k,
-                       v,
-                       kq_before.value_or(at::Tensor()),
-                       kq_after.value_or(at::Tensor()),
-                       heads_before.value_or(at::Tensor()),
-                       heads_after.value_or(at::Tensor())};
-    at::Tensor out = rows_of_heads(q, q.size(2), v.size(3));
-    at::Tensor softmax_rows =
-        at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().requires_grad(false));
-    if (q.scalar_type() == at::kFloat) {
-      run_forward<float>(settings, t, out, softmax_rows);
-    } else {
-      run_forward<double>(settings, t, out, softmax_rows);
-    }
-    context->save_for_backward(
-        {q, k, v, t.kq_before, t.kq_after, t.heads_before, t.heads_after, softmax_rows});
-    context->saved_data["settings"] =
-        c10::IValue::make_capsule(c10::make_intrusive<SavedSettings>(settings));
-    return out;
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    TORCH_CHECK(
-        !at::GradMode::is_enabled(),
-        "the fused attention has no second derivative: use the composed path with create_graph");
-    const variable_list saved = context->get_saved_variables();
-    const Tensors t = {saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6]};
-    const Settings& settings =
-        static_cast<SavedSettings*>(context->saved_data["settings"].toCapsule().get())->settings;
-    at::Tensor d_out = gradients[0];
-    if (d_out.stride(3) != 1) d_out = d_out.contiguous();
-    const Tensors d = t.q.scalar_type() == at::kFloat
-                          ? run_backward<float>(settings, t, saved[7], d_out)
-                          : run_backward<double>(settings, t, saved[7], d_out);
-    return {d.q, d.k, d.v, d.kq_before, d.kq_after, d.heads_before, d.heads_after, at::Tensor()};
-  }
-
- private:
-  struct SavedSettings : torch::CustomClassHolder {
-    explicit SavedSettings(Settings s) : settings(s) {}
-    Settings settings;
+/// The parameters of a call as the kernels read them: contiguous, in the type of q, and heads_after
+/// turned.
+Tensors tensors_of(const AttentionCall& call) {
+  const auto typed = [&](const at::Tensor& t) {
+    return t.defined() ? t.to(call.q.scalar_type()).contiguous() : t;
   };
-};
-
-void check_convolution(const AttentionCall& call, const std::optional<KqConvolution>& kq,
-                       const char* name) {
-  if (!kq) return;
-  TORCH_CHECK(
-      kq->kernel.dim() == 3 && kq->kernel.size(0) == call.q.size(1) && kq->kernel.numel() > 0, name,
-      ": kernel ", kq->kernel.sizes(), " is not [heads ", call.q.size(1), ", c_q, c_k]");
-  TORCH_CHECK(kq->pad_left >= 0 && kq->pad_left < kq->kernel.size(2), name, ": pad_left ",
-              kq->pad_left, " is not in 0..c_k-1 of kernel ", kq->kernel.sizes());
+  const auto kernel = [&](const std::optional<KqConvolution>& kq) {
+    return kq ? typed(kq->kernel) : at::Tensor();
+  };
+  return {call.q,
+          call.k,
+          call.v,
+          kernel(call.kq_before),
+          kernel(call.kq_after),
+          typed(call.heads_before),
+          call.heads_after.defined() ? typed(call.heads_after.transpose(1, 2)) : at::Tensor()};
 }
 
-void check_mixing(const AttentionCall& call, const at::Tensor& matrix, const char* name) {
-  if (!matrix.defined()) return;
-  TORCH_CHECK(matrix.dim() == 3 && matrix.size(1) == matrix.size(2) && matrix.size(0) > 0 &&
-                  matrix.size(0) * matrix.size(1) == call.q.size(1),
-              name, ": ", matrix.sizes(), " is not [groups, heads / groups, heads / groups] of ",
-              call.q.size(1), " heads");
+Settings settings_of(cpu::SimdLevel level, const AttentionCall& call) {
+  Settings settings = {level, call.first_row, 0, 0, false, call.dropout};
+  if (call.kq_before) {
+    settings.pad_left = call.kq_before->pad_left;
+    settings.exact = call.kq_before->causality == Causality::Exact;
+  }
+  if (call.kq_after) settings.pad_left_after = call.kq_after->pad_left;
+  return settings;
 }
 
 void check(const AttentionCall& call) {
-  const at::Tensor &q = call.q, &k = call.k, &v = call.v;
-  TORCH_CHECK(q.dim() == 4 && k.dim() == 4 && v.dim() == 4, "q ", q.sizes(), ", k ", k.sizes(),
-              ", v ", v.sizes(), ": each must be [batch, heads, rows, columns]");
-  TORCH_CHECK(k.size(0) == q.size(0) && k.size(1) == q.size(1) && k.size(3) == q.size(3), "q ",
-              q.sizes(), " and k ", k.sizes(), " differ in batch, heads or head size");
-  TORCH_CHECK(v.size(0) == k.size(0) && v.size(1) == k.size(1) && v.size(2) == k.size(2), "k ",
-              k.sizes(), " and v ", v.sizes(), " differ in batch, heads or keys");
-  TORCH_CHECK(call.first_row >= 0 && call.first_row + q.size(2) <= k.size(2), "rows ",
-              call.first_row, " to ", call.first_row + q.size(2) - 1, " do not stand among ",
-              k.size(2), " keys");
-  TORCH_CHECK(q.size(3) > 0 && v.size(3) > 0, "head sizes ", q.size(3), " and ", v.size(3),
-              " must be positive");
-  check_convolution(call, call.kq_before, "kq_before");
-  check_convolution(call, call.kq_after, "kq_after");
-  check_mixing(call, call.heads_before, "heads_before");
-  check_mixing(call, call.heads_after, "heads_after");
+  const std::string reason = cpu_unsupported(call);
+  TORCH_CHECK(reason.empty(), "the fused CPU attention does not cover this call: ", reason);
+  check_sizes(call);
 }
+
+ForwardResult forward_at(cpu::SimdLevel level, const AttentionCall& call) {
+  check(call);
+  const at::Tensor& q = call.q;
+  ForwardResult result = {
+      rows_of_heads(q, q.size(2), call.v.size(3)),
+      at::empty({q.size(0), q.size(1), q.size(2), 2}, q.options().requires_grad(false))};
+  const auto run = q.scalar_type() == at::kFloat ? run_forward<float> : run_forward<double>;
+  run(settings_of(level, call), tensors_of(call), result.out, result.rows);
+  return result;
+}
+
+std::vector<at::Tensor> backward_at(cpu::SimdLevel level, const AttentionCall& call,
+                                    const at::Tensor& rows, at::Tensor d_out) {
+  check(call);
+  if (d_out.stride(3) != 1) d_out = d_out.contiguous();
+  const auto run = call.q.scalar_type() == at::kFloat ? run_backward<float> : run_backward<double>;
+  Tensors d = run(settings_of(level, call), tensors_of(call), rows, d_out);
+  if (d.heads_after.defined()) d.heads_after = d.heads_after.transpose(1, 2);
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor& gradient :
+       {d.q, d.k, d.v, d.kq_before, d.kq_after, d.heads_before, d.heads_after}) {
+    if (gradient.defined()) gradients.push_back(gradient);
+  }
+  const std::vector<at::Tensor> of = differentiable_tensors(call);
+  for (std::size_t i = 0; i < of.size(); ++i) {
+    gradients[i] = gradients[i].to(of[i].scalar_type());
+  }
+  return gradients;
+}
+
+template <cpu::SimdLevel level>
+constexpr Backend kBackend = {
+    [](const AttentionCall& call) { return forward_at(level, call); },
+    [](const AttentionCall& call, const at::Tensor& rows, const at::Tensor& d_out) {
+      return backward_at(level, call, rows, d_out);
+    }};
 
 std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
   if (!t.defined()) return "";
@@ -263,7 +233,7 @@ std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const c
     return std::string(name) + " is " + c10::toString(t.scalar_type()) +
            " (fused on the CPU: Float, Double)";
   }
-  if (t.scalar_type() != q.scalar_type()) {
+  if (t.dim() == 4 && t.scalar_type() != q.scalar_type()) {
     return std::string(name) + " is " + c10::toString(t.scalar_type()) + ", q is " +
            c10::toString(q.scalar_type());
   }
@@ -290,31 +260,19 @@ std::string cpu_unsupported(const AttentionCall& call) {
   return "";
 }
 
-at::Tensor attention_cpu_at(cpu::SimdLevel level, const AttentionCall& call) {
-  const std::string reason = cpu_unsupported(call);
-  TORCH_CHECK(reason.empty(), "the fused CPU attention does not cover this call: ", reason);
-  check(call);
-  const auto contiguous = [](const at::Tensor& t) -> Optional {
-    return t.defined() ? Optional(t.contiguous()) : std::nullopt;
-  };
-  Settings settings = {level, call.first_row, 0, 0, false, call.dropout};
-  Optional kernel, kernel_after, turned;
-  if (call.kq_before) {
-    kernel = contiguous(call.kq_before->kernel);
-    settings.pad_left = call.kq_before->pad_left;
-    settings.exact = call.kq_before->causality == Causality::Exact;
+const Backend& cpu_backend(cpu::SimdLevel level) {
+  switch (level) {
+    case cpu::SimdLevel::Avx512:
+      return kBackend<cpu::SimdLevel::Avx512>;
+    case cpu::SimdLevel::Avx2:
+      return kBackend<cpu::SimdLevel::Avx2>;
+    default:
+      return kBackend<cpu::SimdLevel::Baseline>;
   }
-  if (call.kq_after) {
-    kernel_after = contiguous(call.kq_after->kernel);
-    settings.pad_left_after = call.kq_after->pad_left;
-  }
-  if (call.heads_after.defined()) turned = contiguous(call.heads_after.transpose(1, 2));
-  return AttentionFunction::apply(call.q, call.k, call.v, kernel, kernel_after,
-                                  contiguous(call.heads_before), turned, settings);
 }
 
-at::Tensor attention_cpu(const AttentionCall& call) {
-  return attention_cpu_at(cpu::simd_levels().back(), call);
+at::Tensor attention_cpu_at(cpu::SimdLevel level, const AttentionCall& call) {
+  return attend(call, cpu_backend(level));
 }
 
 }  // namespace mta::ops

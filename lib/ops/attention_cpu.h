@@ -3,9 +3,12 @@
 #pragma once
 
 #include "lib/ops/attention.h"
+#include "lib/ops/backend.h"
 #include "lib/ops/cpu/call.h"
 
 namespace mta::ops {
+
+const Backend& cpu_backend(cpu::SimdLevel level);
 
 at::Tensor attention_cpu_at(cpu::SimdLevel level, const AttentionCall& call);
 

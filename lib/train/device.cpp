@@ -18,6 +18,7 @@
 #endif
 
 #include "lib/core/error.h"
+#include "lib/ops/precision.h"
 
 namespace mta {
 namespace {
@@ -25,6 +26,11 @@ namespace {
 constexpr std::int64_t kKibibyte = 1024;
 
 int gpu_count() { return at::hasCUDA() ? at::detail::getCUDAHooks().getNumGPUs() : 0; }
+
+at::Device gpu(int index) {
+  ops::use_full_float32();
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
 
 /// Why `gpu_count()` is 0.
 std::string no_gpu_reason() {
@@ -77,7 +83,7 @@ DeviceInfo describe_gpu(int index) {
 at::Device resolve_device(const std::string& request) {
   if (request == "cpu") return at::kCPU;
   const int count = gpu_count();
-  if (request == "auto") return count > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (request == "auto") return count > 0 ? gpu(0) : at::Device(at::kCPU);
 
   const std::string prefix = "cuda:";
   int index = 0;
@@ -95,7 +101,7 @@ at::Device resolve_device(const std::string& request) {
     throw UserError("--device " + request,
                     fmt::format("no such device (there are {}, from cuda:0)", count));
   }
-  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+  return gpu(index);
 }
 
 std::vector<DeviceInfo> devices() {

@@ -88,7 +88,7 @@ std::vector<Candidate> candidates(AttentionCase standard, AttentionCase kernel) 
   const auto sdpa = [](const AttentionCall& c) {
     return at::scaled_dot_product_attention(c.q, c.k, c.v, {}, 0.0, /*is_causal=*/true);
   };
-  const auto fused = mta::ops::attention_cpu;
+  const auto fused = mta::ops::attention;
   const auto composed = mta::check::composed;
   return {{"standard, PyTorch", call_of(standard), sdpa, {}, {}},
           {"standard", call_of(standard), fused, {}, {}},

@@ -79,7 +79,7 @@ TEST_F(FusedAttention, EqualsLoopsOverSingleEntries) {
     const at::Tensor truth = by_loops(call);
     EXPECT_LE(worst(composed(call), truth), 1e-13)
         << "the composed form that the other tests compare with";
-    EXPECT_LE(worst(ops::attention_cpu(call), truth), 1e-13);
+    EXPECT_LE(worst(ops::attention(call), truth), 1e-13);
   }
 }
 
@@ -120,9 +120,9 @@ TEST_F(FusedAttention, GradientsMatchCentralDifferences) {
   for (const AttentionCase& c : small_cases()) {
     SCOPED_TRACE(c.name());
     ops::AttentionCall call = random_call(c, 14, at::kDouble);
-    const Result found = output_and_gradients(ops::attention_cpu, call, at::kDouble);
+    const Result found = output_and_gradients(ops::attention, call, at::kDouble);
     const auto loss = [&] {
-      const at::Tensor out = ops::attention_cpu(call);
+      const at::Tensor out = ops::attention(call);
       return (out * output_weights(out)).sum().item<double>();
     };
     const auto tensors = differentiable(call);
@@ -154,13 +154,13 @@ TEST_F(FusedAttention, TheFutureNeverTouchesThePast) {
     if (c.rows < 2) continue;
     SCOPED_TRACE(c.name());
     ops::AttentionCall call = random_call(c, 15, at::kFloat);
-    const at::Tensor before = ops::attention_cpu(call);
+    const at::Tensor before = ops::attention(call);
     const std::int64_t cut = c.rows / 2, position = c.first_row + cut;
     call.q = call.q.clone(), call.k = call.k.clone(), call.v = call.v.clone();
     call.q.slice(2, cut).mul_(-3);
     call.k.slice(2, position).add_(5);
     call.v.slice(2, position).mul_(7);
-    const at::Tensor after = ops::attention_cpu(call);
+    const at::Tensor after = ops::attention(call);
     EXPECT_TRUE(identical(before.slice(2, 0, cut), after.slice(2, 0, cut)));
     EXPECT_FALSE(identical(before.slice(2, cut), after.slice(2, cut)));
   }
@@ -170,10 +170,10 @@ TEST_F(FusedAttention, BitsDependOnNeitherTheRunNorTheThreads) {
   for (const AttentionCase& c : large_cases()) {
     SCOPED_TRACE(c.name());
     const ops::AttentionCall call = random_call(c, 16, at::kFloat);
-    const Result first = output_and_gradients(ops::attention_cpu, call, at::kFloat);
+    const Result first = output_and_gradients(ops::attention, call, at::kFloat);
     for (const int count : {1, 2, 3}) {
       at::set_num_threads(count);
-      const Result again = output_and_gradients(ops::attention_cpu, call, at::kFloat);
+      const Result again = output_and_gradients(ops::attention, call, at::kFloat);
       EXPECT_TRUE(identical(first.out, again.out));
       for (std::size_t i = 0; i < first.gradients.size(); ++i) {
         EXPECT_TRUE(identical(first.gradients[i].second, again.gradients[i].second))
@@ -207,8 +207,8 @@ TEST_F(FusedAttention, IdentityStagesAreStandardAttention) {
   call.heads_before.copy_(at::eye(4, at::kDouble).unsqueeze(0));
   call.heads_after.copy_(at::eye(4, at::kDouble).unsqueeze(0));
   const ops::AttentionCall standard{.q = call.q, .k = call.k, .v = call.v};
-  EXPECT_LE(worst(ops::attention_cpu(call), ops::attention_cpu(standard)), 1e-12);
-  EXPECT_LE(worst(ops::attention_cpu(standard),
+  EXPECT_LE(worst(ops::attention(call), ops::attention(standard)), 1e-12);
+  EXPECT_LE(worst(ops::attention(standard),
                   at::scaled_dot_product_attention(call.q, call.k, call.v, {}, 0.0, true)),
             1e-12);
 }
@@ -226,11 +226,11 @@ TEST_F(FusedAttention, RowsBelowAWindowsHaloAreThoseOfTheWholeMap) {
                         .pad_left_after = 1,
                         .dropout = 0.2};
   ops::AttentionCall call = random_call(c, 18, at::kDouble);
-  const at::Tensor whole = ops::attention_cpu(call);
+  const at::Tensor whole = ops::attention(call);
   constexpr std::int64_t kFirst = 21, kHalo = 3;
   call.q = call.q.slice(2, kFirst);
   call.first_row = kFirst;
-  EXPECT_LE(worst(ops::attention_cpu(call).slice(2, kHalo), whole.slice(2, kFirst + kHalo)), 1e-13);
+  EXPECT_LE(worst(ops::attention(call).slice(2, kHalo), whole.slice(2, kFirst + kHalo)), 1e-13);
 }
 
 TEST_F(FusedAttention, LargeScoresNeitherOverflowNorVanish) {
@@ -238,7 +238,7 @@ TEST_F(FusedAttention, LargeScoresNeitherOverflowNorVanish) {
   call.q = call.q * 100;
   const Result truth = output_and_gradients(composed, call, at::kDouble);
   const Result plain = output_and_gradients(composed, call, at::kFloat);
-  const Result found = output_and_gradients(ops::attention_cpu, call, at::kFloat);
+  const Result found = output_and_gradients(ops::attention, call, at::kFloat);
   EXPECT_LE(worst(found.out, truth.out), 2 * worst(plain.out, truth.out) + 1e-6);
 }
 
@@ -247,11 +247,29 @@ TEST_F(FusedAttention, GradientsArriveInAnyLayout) {
       random_call({.rows = 9, .keys = 9, .query_span = 2, .key_span = 3}, 20, at::kDouble);
   const auto gradient = [&](bool spread) {
     ops::AttentionCall copy = leaves(call, at::kDouble);
-    const at::Tensor out = ops::attention_cpu(copy);
+    const at::Tensor out = ops::attention(copy);
     out.backward(spread ? at::ones({1}, at::kDouble).expand_as(out) : at::ones_like(out));
     return copy.q.grad();
   };
   EXPECT_TRUE(identical(gradient(true), gradient(false)));
+}
+
+// A model that computes in another type than its master weights passes these as they are.
+TEST_F(FusedAttention, TakesParametersOfAnyTypeAndReturnsGradientsInIt) {
+  const AttentionCase c{
+      .rows = 9, .keys = 9, .query_span = 2, .key_span = 3, .heads_before = 2, .heads_after = 2};
+  ops::AttentionCall call = leaves(random_call(c, 22, at::kFloat), at::kFloat);
+  ops::AttentionCall wide = leaves(call, at::kFloat);
+  for (at::Tensor* t : {&wide.kq_before->kernel, &wide.heads_before, &wide.heads_after}) {
+    *t = t->detach().to(at::kDouble).requires_grad_(true);
+  }
+  for (ops::AttentionCall* each : {&call, &wide}) ops::attention(*each).sum().backward();
+  EXPECT_EQ(wide.heads_after.grad().scalar_type(), at::kDouble);
+  const auto narrow = differentiable(call), found = differentiable(wide);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    EXPECT_TRUE(identical(found[i].second->grad().to(at::kFloat), narrow[i].second->grad()))
+        << found[i].first;
+  }
 }
 
 TEST_F(FusedAttention, NamesWhatItDoesNotCover) {
@@ -264,9 +282,9 @@ TEST_F(FusedAttention, NamesWhatItDoesNotCover) {
   strided.v = call.v.transpose(2, 3).contiguous().transpose(2, 3);
   EXPECT_EQ(ops::cpu_unsupported(strided), "v has columns that are not adjacent");
   ops::AttentionCall mixed = call;
-  mixed.heads_after = at::eye(2, at::kDouble).unsqueeze(0);
-  EXPECT_EQ(ops::cpu_unsupported(mixed), "heads_after is Double, q is Float");
-  EXPECT_THROW(ops::attention_cpu(strided), c10::Error);
+  mixed.k = call.k.to(at::kDouble);
+  EXPECT_EQ(ops::cpu_unsupported(mixed), "k is Double, q is Float");
+  EXPECT_THROW(ops::attention(strided), c10::Error);
 }
 
 }  // namespace

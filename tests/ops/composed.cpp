@@ -13,7 +13,8 @@ using ops::Causality;
 
 /// True where key j <= position of row r + further.
 at::Tensor visible(const ops::AttentionCall& call, std::int64_t further) {
-  return at::ones({call.q.size(2), call.k.size(2)}, at::kBool).tril(call.first_row + further);
+  return at::ones({call.q.size(2), call.k.size(2)}, call.q.options().dtype(at::kBool))
+      .tril(call.first_row + further);
 }
 
 /// C[i, j] = sum_{a, b} W[a, b] S0[i - (c_q-1) + a, j - p + b].
@@ -58,10 +59,7 @@ at::Tensor composed(const ops::AttentionCall& call) {
     map = convolve(call, kq, map) * causal.to(map.scalar_type());
   }
   if (call.heads_after.defined()) map = mix(call.heads_after.transpose(1, 2), map);
-  if (call.dropout.rate > 0) {
-    map = map * ops::dropout_mask(call.dropout, map.size(0), map.size(1), call.first_row,
-                                  map.size(2), map.size(3), map.scalar_type());
-  }
+  map = ops::dropped(map, call.dropout, call.first_row);
   return at::matmul(map, call.v);
 }
 

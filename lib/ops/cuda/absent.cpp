@@ -1,14 +1,34 @@
 // The GPU's functions in a build without CUDA: they say so.
+#include "lib/ops/cuda/attention.h"
 #include "lib/ops/cuda/dropout.h"
+#include "lib/ops/cuda/queue.h"
 
 #include <c10/util/Exception.h>
 
 namespace mta::ops::cuda {
+namespace {
+
+constexpr const char* kAbsent = "this build is without CUDA";
+
+}  // namespace
+
+bool is_capturing(c10::Device /*device*/) { return false; }
 
 at::Tensor keep_mask(const Dropout& /*dropout*/, at::Device device, const MaskShape& /*shape*/) {
-  TORCH_CHECK(false, "dropout on ", device, ": this build is without CUDA");
+  TORCH_CHECK(false, "dropout on ", device, ": ", kAbsent);
 }
 
 double kept_scale(const Dropout& dropout) { return 1 / (1 - dropout.rate); }
+
+std::string unsupported(const AttentionCall& /*call*/) { return kAbsent; }
+
+ForwardResult forward(const AttentionCall& /*call*/) {
+  TORCH_CHECK(false, "fused attention on a GPU: ", kAbsent);
+}
+
+std::vector<at::Tensor> backward(const AttentionCall& /*call*/, const at::Tensor& /*rows*/,
+                                 const at::Tensor& /*d_out*/) {
+  TORCH_CHECK(false, "fused attention on a GPU: ", kAbsent);
+}
 
 }  // namespace mta::ops::cuda

@@ -25,6 +25,9 @@ class Queue {
   kernels::Stream stream_ = nullptr;
 };
 
+/// Whether LibTorch's current stream of a GPU is being captured into a graph.
+bool is_capturing(c10::Device device);
+
 inline void check_status(kernels::Status status) {
   TORCH_CHECK(status == kernels::Status::Ok, "fused attention: ", kernels::last_error());
 }

@@ -1,0 +1,41 @@
+// What a device implements of mta::attention, and how autograd joins the two directions.
+#pragma once
+
+#include "lib/ops/attention.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <utility>
+#include <vector>
+
+namespace mta::ops {
+
+struct ForwardResult {
+  at::Tensor out;   ///< [B, H, R, d_v], stored as [B, R, H, d_v]
+  at::Tensor rows;  ///< [B, H, R, 2], float or double: what backward needs of each row's softmax;
+                    ///< the content is the backend's own
+};
+
+/// The two directions on a device. Neither is differentiable, and both throw on a call that the
+/// device does not cover.
+struct Backend {
+  ForwardResult (*forward)(const AttentionCall& call);
+  /// Gradients in the order of `differentiable_tensors(call)`, each in the type of its tensor.
+  std::vector<at::Tensor> (*backward)(const AttentionCall& call, const at::Tensor& rows,
+                                      const at::Tensor& d_out);
+};
+
+/// The tensors of a call that have gradients: q, k, v, then those of kq_before, kq_after,
+/// heads_before and heads_after that are there.
+std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call);
+
+/// Forward now and backward when autograd asks; saves the inputs and `rows` only.
+at::Tensor attend(const AttentionCall& call, const Backend& backend);
+
+/// [B, H, rows, columns], stored as [B, rows, H, columns], like `like` [B, H, ...] but for that.
+at::Tensor rows_of_heads(const at::Tensor& like, std::int64_t rows, std::int64_t columns);
+
+/// Throws unless the sizes of the call's tensors fit together.
+void check_sizes(const AttentionCall& call);
+
+}  // namespace mta::ops

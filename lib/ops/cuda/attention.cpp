@@ -1,0 +1,256 @@
+// Realigns and pads tensors, fills the kernels' parameters, takes a workspace, and calls.
+#include "lib/ops/cuda/attention.h"
+
+#include "lib/kernels/attention.h"
+#include "lib/kernels/support.h"
+#include "lib/kernels/workspace.h"
+#include "lib/ops/cuda/dropout.h"
+#include "lib/ops/cuda/queue.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+#include <cuda_runtime_api.h>
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+
+namespace mta::ops::cuda {
+namespace {
+
+constexpr std::int64_t kAlignedElements = 8;  // 16 bytes
+constexpr std::uintptr_t kAlignment = 16;
+constexpr int kComputeCapability = 90;
+
+/// The smallest head size of the kernels that holds both; 0 if there is none.
+std::int64_t kernel_head_dim(const AttentionCall& call) {
+  const std::int64_t needed = std::max(call.q.size(3), call.v.size(3));
+  for (const int built : kernels::kHeadDims) {
+    if (needed <= built) return built;
+  }
+  return 0;
+}
+
+/// A stride that no index multiplies is free.
+std::int64_t stride(const at::Tensor& t, std::int64_t dimension) {
+  return t.size(dimension) == 1 ? 0 : t.stride(dimension);
+}
+
+bool readable(const at::Tensor& t) {
+  return reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % kAlignment == 0 &&
+         t.stride(3) == 1 && stride(t, 0) % kAlignedElements == 0 &&
+         stride(t, 1) % kAlignedElements == 0 && stride(t, 2) % kAlignedElements == 0;
+}
+
+/// [B, H, T, d] -> [B, H, T, head_dim], zeros behind, such that the kernels can read it.
+at::Tensor prepared(const at::Tensor& t, std::int64_t head_dim) {
+  const at::Tensor wide =
+      t.size(3) == head_dim ? t : at::constant_pad_nd(t, {0, head_dim - t.size(3)}, 0);
+  return readable(wide) ? wide : wide.clone(at::MemoryFormat::Contiguous);
+}
+
+/// What `prepared` added is cut off again.
+at::Tensor trimmed(const at::Tensor& t, std::int64_t columns) {
+  if (t.size(3) == columns) return t;
+  return rows_of_heads(t, t.size(2), columns).copy_(t.narrow(3, 0, columns));
+}
+
+kernels::Tensor view(const at::Tensor& t) {
+  return {const_cast<void*>(t.const_data_ptr()), stride(t, 0), stride(t, 1), stride(t, 2)};
+}
+
+/// Parameters as the kernels read them; undefined where the stage is absent.
+struct Parameters {
+  at::Tensor kq_before, kq_after, heads_before, heads_after;
+};
+
+Parameters parameters_of(const AttentionCall& call) {
+  const auto typed = [](const at::Tensor& t) {
+    return t.defined() ? t.to(at::kFloat).contiguous() : t;
+  };
+  const auto kernel = [&](const std::optional<KqConvolution>& kq) {
+    return kq ? typed(kq->kernel) : at::Tensor();
+  };
+  return {kernel(call.kq_before), kernel(call.kq_after), typed(call.heads_before),
+          typed(call.heads_after)};
+}
+
+Parameters gradients_like(const Parameters& p) {
+  const auto fresh = [](const at::Tensor& t) {
+    return t.defined() ? at::empty(t.sizes(), t.options().requires_grad(false)) : t;
+  };
+  return {fresh(p.kq_before), fresh(p.kq_after), fresh(p.heads_before), fresh(p.heads_after)};
+}
+
+const float* read(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
+float* write(const at::Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; }
+
+kernels::Convolution convolution(const std::optional<KqConvolution>& kq, const at::Tensor& kernel,
+                                 const at::Tensor& gradient) {
+  if (!kq) return {};
+  return {.kernel = read(kernel),
+          .gradient = write(gradient),
+          .query_span = static_cast<int>(kq->kernel.size(1)),
+          .key_span = static_cast<int>(kq->kernel.size(2)),
+          .pad_left = static_cast<int>(kq->pad_left)};
+}
+
+kernels::Mixing mixing(const at::Tensor& weight, const at::Tensor& gradient) {
+  if (!weight.defined()) return {};
+  return {.weight = read(weight),
+          .gradient = write(gradient),
+          .group = static_cast<int>(weight.size(1))};
+}
+
+kernels::Problem problem_of(const AttentionCall& call, const Parameters& p,
+                            const Parameters& gradients) {
+  const bool exact = call.kq_before && call.kq_before->causality == Causality::Exact;
+  return {.batch = static_cast<int>(call.q.size(0)),
+          .heads = static_cast<int>(call.q.size(1)),
+          .tokens = static_cast<int>(call.k.size(2)),
+          .head_dim = static_cast<int>(kernel_head_dim(call)),
+          .type = call.q.scalar_type() == at::kHalf ? kernels::ElementType::Float16
+                                                    : kernels::ElementType::BFloat16,
+          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(call.q.size(3)))),
+          .causality = exact ? kernels::Causality::Exact : kernels::Causality::Double,
+          .conv_before = convolution(call.kq_before, p.kq_before, gradients.kq_before),
+          .conv_after = convolution(call.kq_after, p.kq_after, gradients.kq_after),
+          .mix_before = mixing(p.heads_before, gradients.heads_before),
+          .mix_after = mixing(p.heads_after, gradients.heads_after),
+          .dropout = kernel_dropout(call.dropout, call.q.device())};
+}
+
+at::Tensor bytes(std::size_t count, at::Device device) {
+  return at::empty({static_cast<std::int64_t>(count)}, at::TensorOptions(device).dtype(at::kByte));
+}
+
+kernels::Workspace workspace(const at::Tensor& memory) {
+  return {memory.mutable_data_ptr(), static_cast<std::size_t>(memory.numel())};
+}
+
+std::string device_unsupported(at::Device device) {
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index());
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index());
+  if (10 * major + minor == kComputeCapability) return "";
+  return device.str() + " has compute capability " + std::to_string(major) + "." +
+         std::to_string(minor) + " (covered: 9.0)";
+}
+
+std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
+  if (!t.defined()) return "";
+  if (t.device() != q.device()) {
+    return std::string(name) + " is on " + t.device().str() + ", q on " + q.device().str();
+  }
+  if (t.dim() == 3 ? !t.is_floating_point() : t.scalar_type() != q.scalar_type()) {
+    return std::string(name) + " is " + c10::toString(t.scalar_type()) + ", q is " +
+           c10::toString(q.scalar_type());
+  }
+  return "";
+}
+
+void check(const AttentionCall& call) {
+  check_sizes(call);
+  const std::string reason = cuda::unsupported(call);
+  TORCH_CHECK(reason.empty(), "the fused GPU attention does not cover this call: ", reason);
+}
+
+}  // namespace
+
+std::string unsupported(const AttentionCall& call) {
+  const at::Tensor& q = call.q;
+  if (!q.is_cuda()) return "q is on " + q.device().str();
+  if (q.scalar_type() != at::kHalf && q.scalar_type() != at::kBFloat16) {
+    return std::string("q is ") + c10::toString(q.scalar_type()) +
+           " (fused on a GPU: Half, BFloat16)";
+  }
+  const std::pair<const char*, at::Tensor> tensors[] = {
+      {"k", call.k},
+      {"v", call.v},
+      {"kq_before", call.kq_before ? call.kq_before->kernel : at::Tensor()},
+      {"kq_after", call.kq_after ? call.kq_after->kernel : at::Tensor()},
+      {"heads_before", call.heads_before},
+      {"heads_after", call.heads_after}};
+  for (const auto& [name, tensor] : tensors) {
+    std::string reason = tensor_unsupported(tensor, q, name);
+    if (!reason.empty()) return reason;
+  }
+  if (call.first_row != 0 || q.size(2) != call.k.size(2)) {
+    return "rows " + std::to_string(call.first_row) + " to " +
+           std::to_string(call.first_row + q.size(2) - 1) + " of " +
+           std::to_string(call.k.size(2)) + " are wanted (fused on a GPU: all rows)";
+  }
+  if (kernel_head_dim(call) == 0) {
+    return "head size " + std::to_string(std::max(q.size(3), call.v.size(3))) + " is over " +
+           std::to_string(kernels::kHeadDims[std::size(kernels::kHeadDims) - 1]);
+  }
+  if (kernels::check(problem_of(call, parameters_of(call), {})) != kernels::Status::Ok) {
+    return kernels::last_error();
+  }
+  return device_unsupported(q.device());
+}
+
+ForwardResult forward(const AttentionCall& call) {
+  check(call);
+  const Queue queue(call.q.device());
+  const Parameters parameters = parameters_of(call);
+  const kernels::Problem problem = problem_of(call, parameters, {});
+  const std::int64_t d = problem.head_dim, T = problem.tokens;
+  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
+  const at::Tensor out = rows_of_heads(q, T, d);
+  at::Tensor rows = at::empty({problem.batch, problem.heads, T, 2},
+                              q.options().dtype(at::kFloat).requires_grad(false));
+  const at::Tensor memory = bytes(
+      kernels::forward_workspace_bytes(problem, static_cast<std::size_t>(call.workspace_bytes)),
+      q.device());
+  // Of `rows` the first half of the memory is used, as [B, H, T]: the log-sum-exps.
+  check_status(kernels::forward({.problem = problem,
+                                 .q = view(q),
+                                 .k = view(k),
+                                 .v = view(v),
+                                 .o = view(out),
+                                 .lse = rows.mutable_data_ptr<float>(),
+                                 .workspace = workspace(memory)},
+                                queue.stream()));
+  return {trimmed(out, call.v.size(3)), rows};
+}
+
+std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
+                                 const at::Tensor& d_out) {
+  check(call);
+  const Queue queue(call.q.device());
+  const Parameters parameters = parameters_of(call), d_parameters = gradients_like(parameters);
+  const kernels::Problem problem = problem_of(call, parameters, d_parameters);
+  const std::int64_t d = problem.head_dim, T = problem.tokens;
+  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
+  const at::Tensor d_o = prepared(d_out, d);
+  const at::Tensor d_q = rows_of_heads(q, T, d), d_k = rows_of_heads(q, T, d),
+                   d_v = rows_of_heads(q, T, d);
+  const at::Tensor memory = bytes(
+      kernels::backward_workspace_bytes(problem, static_cast<std::size_t>(call.workspace_bytes)),
+      q.device());
+  check_status(kernels::backward({.problem = problem,
+                                  .q = view(q),
+                                  .k = view(k),
+                                  .v = view(v),
+                                  .lse = rows.const_data_ptr<float>(),
+                                  .d_o = view(d_o),
+                                  .d_q = view(d_q),
+                                  .d_k = view(d_k),
+                                  .d_v = view(d_v),
+                                  .workspace = workspace(memory)},
+                                 queue.stream()));
+  std::vector<at::Tensor> gradients = {trimmed(d_q, call.q.size(3)), trimmed(d_k, call.q.size(3)),
+                                       trimmed(d_v, call.v.size(3))};
+  for (const at::Tensor& gradient : {d_parameters.kq_before, d_parameters.kq_after,
+                                     d_parameters.heads_before, d_parameters.heads_after}) {
+    if (gradient.defined()) gradients.push_back(gradient);
+  }
+  const std::vector<at::Tensor> of = differentiable_tensors(call);
+  for (std::size_t i = 0; i < of.size(); ++i) gradients[i] = gradients[i].to(of[i].scalar_type());
+  return gradients;
+}
+
+}  // namespace mta::ops::cuda

@@ -1,0 +1,48 @@
+// The call to LibTorch, and the seeding of its generator.
+#include "lib/ops/flash.h"
+
+#include "lib/ops/cuda/queue.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <Random123/philox.h>
+
+#include <mutex>
+
+namespace mta::ops {
+
+std::string flash_unsupported(const AttentionCall& call) {
+  const at::Tensor& q = call.q;
+  if (!q.is_cuda()) return "q is on " + q.device().str();
+  if (q.scalar_type() != at::kHalf && q.scalar_type() != at::kBFloat16) {
+    return std::string("q is ") + c10::toString(q.scalar_type()) +
+           " (flash attention: Half, BFloat16)";
+  }
+  if (call.kq_before || call.kq_after || call.heads_before.defined() ||
+      call.heads_after.defined()) {
+    return "the attention has stages";
+  }
+  if (call.first_row != 0 || q.size(2) != call.k.size(2)) {
+    return "the last " + std::to_string(q.size(2)) + " of " + std::to_string(call.k.size(2)) +
+           " rows are wanted (flash attention: all rows)";
+  }
+  return "";
+}
+
+void seed_flash(const Dropout& dropout, at::Device device) {
+  const philox2x64_ctr_t counter = {{dropout.stream, 0}};
+  const philox2x64_key_t key = {{dropout.seed}};
+  const philox2x64_ctr_t words = philox2x64(counter, key);
+  at::Generator generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_current_seed(words.v[0]);
+}
+
+at::Tensor flash_attention(const AttentionCall& call) {
+  const at::Device device = call.q.device();
+  if (call.dropout.rate > 0 && !cuda::is_capturing(device)) seed_flash(call.dropout, device);
+  return at::scaled_dot_product_attention(call.q, call.k, call.v, /*attn_mask=*/{},
+                                          call.dropout.rate, /*is_causal=*/true);
+}
+
+}  // namespace mta::ops

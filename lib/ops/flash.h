@@ -1,0 +1,27 @@
+// Standard attention on a GPU: LibTorch's own flash attention, the rival that the others are
+// measured against.
+#pragma once
+
+#include "lib/ops/attention.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+namespace mta::ops {
+
+/// Empty when LibTorch's flash attention computes the call: no stage, all rows, half or bfloat16 on
+/// a GPU; else the reason in one clause.
+std::string flash_unsupported(const AttentionCall& call);
+
+/// O = A v as `attention` gives it, by at::scaled_dot_product_attention. Its dropout draws from
+/// LibTorch's generator of the device, not with the function of dropout.h: see seed_flash.
+at::Tensor flash_attention(const AttentionCall& call);
+
+/// Seeds LibTorch's generator of `device` from the dropout's seed and stream; `step` is not read.
+/// `flash_attention` does so by itself, which makes its dropout a pure function of (seed, stream),
+/// but for a stream that is being captured: there the generator must stay as it is, layers draw one
+/// after the other, and whoever replays the graph calls this before each replay.
+void seed_flash(const Dropout& dropout, at::Device device);
+
+}  // namespace mta::ops
