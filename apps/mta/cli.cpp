@@ -148,6 +148,10 @@ class Parser {
     verify->add_option("files", options->files, "golden files (safetensors)")->required();
     add_device(verify, options->device);
     verify->add_option("--path", options->path, "composed or fused")->capture_default_str();
+    verify
+        ->add_option("--precision", options->precision,
+                     "auto, fp32, bf16 or fp16; 16 bits need --path fused on a GPU")
+        ->capture_default_str();
     verify->add_flag("--json", options->json, "write JSON");
   }
 

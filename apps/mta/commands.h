@@ -67,6 +67,7 @@ struct VerifyOptions {
   std::vector<std::filesystem::path> files;
   std::string device = "auto";
   std::string path = "composed";
+  std::string precision = "auto";
   bool json = false;
 };
 int run_verify(const VerifyOptions& options, std::ostream& out);

@@ -16,13 +16,34 @@ AttentionPath path_of(const std::string& name) {
   throw UserError("--path " + name, unknown_name_message("path", name, {"composed", "fused"}));
 }
 
+/// "auto": float, but for the fused path of a GPU, which computes in 16 bits.
+at::ScalarType precision_of(const VerifyOptions& options, at::Device device) {
+  const bool fused = options.path == "fused";
+  if (options.precision == "auto") {
+    return fused && device.is_cuda() ? at::kBFloat16 : at::kFloat;
+  }
+  if (options.precision == "fp32") return at::kFloat;
+  const std::string place = "--precision " + options.precision;
+  if (options.precision != "bf16" && options.precision != "fp16") {
+    throw UserError(place, unknown_name_message("precision", options.precision,
+                                                {"auto", "fp32", "bf16", "fp16"}));
+  }
+  if (!fused) {
+    throw UserError(place, "the composed path is what 16 bits are measured by",
+                    "add --path fused, or use fp32");
+  }
+  return options.precision == "bf16" ? at::kBFloat16 : at::kHalf;
+}
+
 Json to_json(const std::string& file, const GoldenReport& report) {
   Json tensors = Json::array();
   for (const GoldenResult& result : report.results) {
-    tensors.push_back({{"tensor", result.tensor},
-                       {"relative_error", result.error},
-                       {"tolerance", result.tolerance},
-                       {"pass", result.pass}});
+    tensors.push_back(
+        {{"tensor", result.tensor},
+         {"relative_error", result.error},
+         {"tolerance", result.tolerance},
+         {"composed_error", result.composed_error ? Json(*result.composed_error) : Json()},
+         {"pass", result.pass}});
   }
   return {{"file", file}, {"pass", report.pass()}, {"tensors", std::move(tensors)}};
 }
@@ -30,16 +51,20 @@ Json to_json(const std::string& file, const GoldenReport& report) {
 void print(const std::string& file, const GoldenReport& report, std::ostream& out) {
   fmt::print(out, "{}: {}\n", file, report.pass() ? "pass" : "FAIL");
   for (const GoldenResult& result : report.results) {
-    fmt::print(out, "  {:<48} {:.2e}  (tolerance {:.0e}){}\n", result.tensor, result.error,
-               result.tolerance, result.pass ? "" : "  FAIL");
+    fmt::print(
+        out, "  {:<48} {:.2e}  (tolerance {:.0e}{}){}\n", result.tensor, result.error,
+        result.tolerance,
+        result.composed_error ? fmt::format(", composed {:.2e}", *result.composed_error) : "",
+        result.pass ? "" : "  FAIL");
   }
 }
 
 }  // namespace
 
 int run_verify(const VerifyOptions& options, std::ostream& out) {
-  const GoldenOptions golden = {.device = resolve_device(options.device),
-                                .path = path_of(options.path)};
+  const at::Device device = resolve_device(options.device);
+  const GoldenOptions golden = {
+      .device = device, .path = path_of(options.path), .compute = precision_of(options, device)};
   Json all = Json::array();
   std::size_t failed = 0;
   for (const auto& path : options.files) {
@@ -54,8 +79,8 @@ int run_verify(const VerifyOptions& options, std::ostream& out) {
   if (options.json) {
     out << all.dump(2) << '\n';
   } else {
-    fmt::print(out, "{} of {} files pass ({} path)\n", options.files.size() - failed,
-               options.files.size(), options.path);
+    fmt::print(out, "{} of {} files pass ({} path, {}, {})\n", options.files.size() - failed,
+               options.files.size(), options.path, c10::toString(golden.compute), device.str());
   }
   return failed == 0 ? kDone : kBadNumbers;
 }

@@ -7,6 +7,7 @@
 #include "lib/model/language_model.h"
 #include "lib/nn/cross_entropy.h"
 #include "lib/nn/rotary.h"
+#include "lib/ops/precision.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -35,6 +36,9 @@ struct Golden {
     return found->second;
   }
   at::Tensor on_device(const std::string& key) const { return tensor(key).to(options.device); }
+  at::Tensor activation(const std::string& key) const {
+    return tensor(key).to(options.device, options.compute);
+  }
   Json metadata(const std::string& key) const {
     const auto found = file.metadata.find(key);
     if (found == file.metadata.end()) {
@@ -149,50 +153,58 @@ std::vector<Renamed> load_parameters(const Golden& golden, const Parameters& par
   return loaded;
 }
 
-GoldenResult compare(const std::string& name, const at::Tensor& ours, const at::Tensor& theirs,
-                     double tolerance) {
-  const at::Tensor truth = theirs.to(at::kDouble);
-  const at::Tensor found = ours.detach().to(at::kCPU).to(at::kDouble);
-  TORCH_CHECK(found.sizes() == truth.sizes(), name, ": shape ", found.sizes(), " against ",
-              truth.sizes());
-  const double error =
-      (found - truth).norm().item<double>() / std::max(truth.norm().item<double>(), 1e-300);
-  return {.tensor = name, .error = error, .tolerance = tolerance, .pass = error <= tolerance};
-}
+/// A tensor that was computed, and the reference's in the same layout.
+struct Pair {
+  std::string name;
+  at::Tensor ours, theirs;
+  double tolerance;  // in float
+
+  double error() const {
+    const at::Tensor truth = theirs.to(at::kDouble);
+    const at::Tensor found = ours.detach().to(at::kCPU).to(at::kDouble);
+    TORCH_CHECK(found.sizes() == truth.sizes(), name, ": shape ", found.sizes(), " against ",
+                truth.sizes());
+    return (found - truth).norm().item<double>() / std::max(truth.norm().item<double>(), 1e-300);
+  }
+};
+
+struct Run {
+  std::vector<Pair> pairs;
+  std::vector<AttentionPath> paths;
+};
 
 /// Adds the gradients of all parameters, which must have been computed.
-void compare_gradients(const Golden& golden, const Parameters& parameters,
-                       const std::vector<Renamed>& loaded, GoldenReport& report) {
+void add_gradients(const Golden& golden, const Parameters& parameters,
+                   const std::vector<Renamed>& loaded, Run& run) {
   for (const Renamed& parameter : loaded) {
     const std::string key = "grad." + parameter.theirs;
-    report.results.push_back(compare(key, parameters.at(parameter.ours).grad(),
-                                     parameter.layout(golden.tensor(key)), kGradientTolerance));
+    run.pairs.push_back({key, parameters.at(parameter.ours).grad(),
+                         parameter.layout(golden.tensor(key)), kGradientTolerance});
   }
 }
 
-GoldenReport verify_layer(const Golden& golden) {
-  const at::Tensor x = golden.on_device("x").set_requires_grad(true);  // [B, T, D]
-  const AttentionConfig config = attention_of(golden.metadata("config"), golden.options.path);
+Run run_layer(const Golden& golden, AttentionPath path) {
+  const at::Tensor x = golden.activation("x").set_requires_grad(true);  // [B, T, D]
+  const auto masters = x.options().dtype(at::kFloat).requires_grad(false);
   const LayerShape shape{
       .dim = x.size(2), .heads = golden.metadata("n_heads"), .layer = golden.metadata("layer_id")};
-  Parameters parameters(/*seed=*/0, x.options());
-  const AttentionLayer layer(config, shape, parameters, "", at::kFloat);
+  Parameters parameters(/*seed=*/0, masters);
+  const AttentionLayer layer(attention_of(golden.metadata("config"), path), shape, parameters, "",
+                             golden.options.compute);
   const auto loaded = load_parameters(golden, parameters);
   const RotaryTable table =
-      make_rotary_table(x.size(1), shape.head_dim(), golden.metadata("rope_theta"), x.options());
+      make_rotary_table(x.size(1), shape.head_dim(), golden.metadata("rope_theta"), masters);
   const at::Tensor y = layer.forward(x, table, {});
-  y.backward(golden.on_device("grad_y"));
+  y.backward(golden.activation("grad_y"));
 
-  GoldenReport report{
-      .results = {compare("y", y, golden.tensor("y"), kOutputTolerance),
-                  compare("grad_x", x.grad(), golden.tensor("grad_x"), kGradientTolerance)},
-      .paths = {layer.path()}};
-  compare_gradients(golden, parameters, loaded, report);
-  return report;
+  Run run{.pairs = {{"y", y, golden.tensor("y"), kOutputTolerance},
+                    {"grad_x", x.grad(), golden.tensor("grad_x"), kGradientTolerance}},
+          .paths = {layer.path()}};
+  add_gradients(golden, parameters, loaded, run);
+  return run;
 }
 
-GoldenReport verify_model(const Golden& golden) {
-  const AttentionConfig attention = attention_of(golden.metadata("config"), golden.options.path);
+Run run_model(const Golden& golden, AttentionPath path) {
   const ModelConfig config{.dim = golden.metadata("dim"),
                            .layers = golden.metadata("n_layers"),
                            .heads = golden.metadata("n_heads"),
@@ -200,19 +212,45 @@ GoldenReport verify_model(const Golden& golden) {
                            .rope_theta = golden.metadata("rope_theta"),
                            .vocabulary = std::nullopt};
   const std::int64_t vocabulary = golden.tensor("param.tok_embeddings.weight").size(0);
-  const LanguageModel model(config, attention, vocabulary, {.device = golden.options.device});
+  const LanguageModel model(config, attention_of(golden.metadata("config"), path), vocabulary,
+                            {.device = golden.options.device, .compute = golden.options.compute});
   const auto loaded = load_parameters(golden, model.parameters());
   const at::Tensor logits = model.forward(golden.on_device("tokens").to(at::kLong));
   const at::Tensor loss = cross_entropy(logits, golden.on_device("targets").to(at::kLong),
                                         golden.on_device("loss_mask"));
   loss.backward();
 
-  GoldenReport report{
-      .results = {compare("logits", logits, golden.tensor("logits"), kOutputTolerance),
-                  compare("loss", loss.unsqueeze(0), golden.tensor("loss"), kOutputTolerance)},
-      .paths = {}};
-  for (const Block& block : model.blocks()) report.paths.push_back(block.attention().path());
-  compare_gradients(golden, model.parameters(), loaded, report);
+  Run run{.pairs = {{"logits", logits, golden.tensor("logits"), kOutputTolerance},
+                    {"loss", loss.unsqueeze(0), golden.tensor("loss"), kOutputTolerance}},
+          .paths = {}};
+  for (const Block& block : model.blocks()) run.paths.push_back(block.attention().path());
+  add_gradients(golden, model.parameters(), loaded, run);
+  return run;
+}
+
+Run run_golden(const Golden& golden, AttentionPath path) {
+  return golden.file.tensors.contains("tokens") ? run_model(golden, path) : run_layer(golden, path);
+}
+
+/// Half a unit in the last place of 1.
+double rounding_of(at::ScalarType type) { return type == at::kHalf ? 0x1p-11 : 0x1p-8; }
+
+GoldenReport judge(const Golden& golden) {
+  const Run run = run_golden(golden, golden.options.path);
+  GoldenReport report{.results = {}, .paths = run.paths};
+  for (const Pair& pair : run.pairs) {
+    report.results.push_back(
+        {.tensor = pair.name, .error = pair.error(), .tolerance = pair.tolerance});
+  }
+  if (golden.options.compute != at::kFloat) {
+    const Run composed = run_golden(golden, AttentionPath::Composed);
+    for (std::size_t i = 0; i < report.results.size(); ++i) {
+      const double error = composed.pairs[i].error();
+      report.results[i].composed_error = error;
+      report.results[i].tolerance = 2 * error + rounding_of(golden.options.compute);
+    }
+  }
+  for (GoldenResult& result : report.results) result.pass = result.error <= result.tolerance;
   return report;
 }
 
@@ -226,8 +264,9 @@ bool GoldenReport::pass() const {
 GoldenReport verify_golden(const TensorFile& file, const std::string& name,
                            const GoldenOptions& options) {
   const Golden golden{.file = file, .name = name, .options = options};
+  if (options.device.is_cuda()) ops::use_full_float32();
   try {
-    return file.tensors.contains("tokens") ? verify_model(golden) : verify_layer(golden);
+    return judge(golden);
   } catch (const Json::exception& error) {
     throw UserError(name, std::string("is not a golden file: ") + error.what());
   }

@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@ namespace mta {
 struct GoldenResult {
   std::string tensor;    // "y", "grad_x", "grad.mta_kernel": the reference's name
   double error = 0;      // norm of the difference over the norm of the reference
-  double tolerance = 0;  // 1e-5 for outputs, 1e-4 for gradients
+  double tolerance = 0;  // see verify_golden
   bool pass = false;     // false for an error that is not a number, too
+  std::optional<double> composed_error = std::nullopt;  // in 16 bits: what the tolerance is made of
 };
 
 struct GoldenReport {
@@ -29,11 +31,14 @@ struct GoldenReport {
 struct GoldenOptions {
   at::Device device = at::kCPU;
   AttentionPath path = AttentionPath::Auto;
+  at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16 or kHalf; parameters are float
 };
 
-/// Runs one golden file in float32: a single attention layer (it has "x"), or a language model (it
-/// has "tokens"). `name` stands in messages. Throws UserError when the file is not a golden file,
-/// or when the fused path is demanded and does not cover it.
+/// Runs one golden file: a single attention layer (it has "x"), or a language model (it has
+/// "tokens"). `name` stands in messages. Tolerances: in float 1e-5 for outputs and 1e-4 for
+/// gradients; in 16 bits twice the error of the composed path in the same type, and one rounding of
+/// that type. Throws UserError when the file is not a golden file, or when the fused path is
+/// demanded and does not cover it.
 GoldenReport verify_golden(const TensorFile& file, const std::string& name,
                            const GoldenOptions& options);
 
