@@ -184,13 +184,13 @@ void add_gradients(const Golden& golden, const Parameters& parameters,
 }
 
 Run run_layer(const Golden& golden, AttentionPath path) {
+  const AttentionConfig config = attention_of(golden.metadata("config"), path);
   const at::Tensor x = golden.activation("x").set_requires_grad(true);  // [B, T, D]
   const auto masters = x.options().dtype(at::kFloat).requires_grad(false);
   const LayerShape shape{
       .dim = x.size(2), .heads = golden.metadata("n_heads"), .layer = golden.metadata("layer_id")};
   Parameters parameters(/*seed=*/0, masters);
-  const AttentionLayer layer(attention_of(golden.metadata("config"), path), shape, parameters, "",
-                             golden.options.compute);
+  const AttentionLayer layer(config, shape, parameters, "", golden.options.compute);
   const auto loaded = load_parameters(golden, parameters);
   const RotaryTable table =
       make_rotary_table(x.size(1), shape.head_dim(), golden.metadata("rope_theta"), masters);
