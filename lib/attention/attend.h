@@ -11,8 +11,9 @@ namespace mta {
 struct AttendInput {
   at::Tensor q, k,
       v;  // [B, H, R, d], [B, H, T, d], [B, H', T, d_v]: H' maps are left by the stages
-  std::int64_t first_row = 0;  // query r stands at position first_row + r
-  ops::Dropout dropout{};      // on the weights
+  std::int64_t first_row = 0;                           // query r stands at position first_row + r
+  ops::Dropout dropout{};                               // on the weights
+  std::int64_t workspace_bytes = ops::kWorkspaceBytes;  // of the fused path on a GPU
 
   MapWindow window() const { return {first_row, q.size(2), k.size(2)}; }
 };

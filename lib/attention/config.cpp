@@ -116,6 +116,10 @@ Description describe(AttentionConfig& config) {
            "0.3 cut at 3 sigma; diagonal. Mixing matrices always start as the identity");
   d.choice("path", config.path, kPaths,
            "fused kernels where they exist (auto), always (fused) or never (composed)");
+  d.integer("workspace_mib", config.workspace_mib,
+            "scratch memory of the fused kernels on a GPU, which work in chunks of rows that fit; "
+            "more is faster for long sequences; in MiB",
+            {.min = 1});
   return d;
 }
 

@@ -53,6 +53,7 @@ struct AttentionConfig {
   Causality causality = Causality::Double;
   KernelInit init = KernelInit::Identity;
   AttentionPath path = AttentionPath::Auto;
+  std::int64_t workspace_mib = 512;  // of the fused path on a GPU, in each direction
 };
 
 /// Keys of "/attention" but for "variant", which chooses the preset that the others start from.

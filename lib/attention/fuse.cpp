@@ -12,7 +12,8 @@ ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& inpu
                           .k = input.k,
                           .v = input.v,
                           .first_row = input.first_row,
-                          .dropout = input.dropout};
+                          .dropout = input.dropout,
+                          .workspace_bytes = input.workspace_bytes};
   for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
     for (const Stage& stage : *stages) {
       TORCH_CHECK(stage.fuse, "stage ", stage.name, " has no fused form");

@@ -27,6 +27,8 @@ bool has_kq(const AttentionConfig& config, std::int64_t layer) {
                                         layer) != config.kq_layers->end();
 }
 
+constexpr std::int64_t kMebibyte = 1 << 20;
+
 constexpr const char* kRowsOnTheGpu =
     "calls for the last rows alone (the last layer's answers, decoding) run composed";
 
@@ -47,14 +49,16 @@ AttentionLayer::AttentionLayer(const AttentionConfig& config, const LayerShape& 
     *weight = layer.add(name, {shape.dim, shape.dim}, initial);
   }
   weight_maps_ = layer.weight_maps();
-  build_plan(layer);
+  workspace_bytes_ = config.workspace_mib * kMebibyte;
+  plan_ = make_plan(layer);
   choose_path(config.path, wq_, compute);
 }
 
-void AttentionLayer::build_plan(LayerBuilder& layer) {
+AttentionPlan make_plan(LayerBuilder& layer) {
   const AttentionConfig& config = layer.config();
-  const bool kq = has_kq(config, shape_.layer);
-  auto& [on_scores, on_weights, on_output] = plan_;
+  const bool kq = has_kq(config, layer.shape().layer);
+  AttentionPlan plan;
+  auto& [on_scores, on_weights, on_output] = plan;
   if (kq && config.kq_before) {
     on_scores.push_back(kq_convolution(layer, *config.kq_before, Side::BeforeSoftmax));
   }
@@ -70,7 +74,8 @@ void AttentionLayer::build_plan(LayerBuilder& layer) {
   }
   if (config.group_norm) on_output.push_back(group_norm(layer, *config.group_norm));
   if (config.gate) on_output.push_back(gate(layer, *config.gate));
-  if (const auto add_stages = find_variant(config.variant).add_stages) add_stages(plan_, layer);
+  if (const auto add_stages = find_variant(config.variant).add_stages) add_stages(plan, layer);
+  return plan;
 }
 
 void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor& like,
@@ -120,7 +125,8 @@ at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable
                              .k = k.transpose(1, 2),
                              .v = v.transpose(1, 2),
                              .first_row = first,
-                             .dropout = options.dropout},
+                             .dropout = options.dropout,
+                             .workspace_bytes = workspace_bytes_},
                             options);
 }
 

@@ -32,6 +32,9 @@ struct AttentionOptions {
   const Tap* tap = nullptr;  // a layer that is tapped runs composed
 };
 
+/// The stages of a layer; adds their parameters.
+AttentionPlan make_plan(LayerBuilder& layer);
+
 /// What decoding keeps of the tokens that it has seen. Starts empty.
 struct KvCache {
   at::Tensor k, v;  // [B, H, T, d], [B, H', T, d_v]; k rotated
@@ -71,13 +74,13 @@ class AttentionLayer {
   }
 
  private:
-  void build_plan(LayerBuilder& layer);
   void choose_path(AttentionPath wanted, const at::Tensor& like, at::ScalarType compute);
   /// Rotated queries, keys and values -> output rows from first_row on, projected. [B, n, D]
   at::Tensor attend_and_project(const AttendInput& input, const AttentionOptions& options) const;
 
   LayerShape shape_;
   std::int64_t weight_maps_ = 0;
+  std::int64_t workspace_bytes_ = 0;
   at::Tensor wq_, wk_, wv_, wo_;  // [D, D], (out, in)
   AttentionPlan plan_;
   AttentionPath path_ = AttentionPath::Composed;
