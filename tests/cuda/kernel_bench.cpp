@@ -3,6 +3,7 @@
 // profilers.
 #include "lib/core/version.h"
 #include "lib/kernels/attention.h"
+#include "lib/kernels/cost.h"
 #include "lib/kernels/workspace.h"
 #include "tests/cuda/device_memory.h"
 
@@ -83,33 +84,14 @@ std::vector<Case> cases() {
           {"toy_full", with_mixing(with_convolutions(toy, 2, 9, true, true), 2)}};
 }
 
-/// Causal logits; the operations below count multiply and add as two.
-double logits(const Problem& p) {
-  return 0.5 * p.batch * p.heads * static_cast<double>(p.tokens) * (p.tokens + 1);
-}
-
-/// Products: 2 d a logit each, two forward and five more (S and dA again, dV, dQ, dK) backward. A
-/// convolution: 2 c_q c_k a logit forward; backward again, transposed, and for its kernel. A
-/// mixing: 2 c_h forward; backward the same three.
-double operations(const Problem& p, bool backward) {
-  double a_logit = (backward ? 5 : 2) * 2.0 * p.head_dim;
-  for (const Convolution* c : {&p.conv_before, &p.conv_after})
-    a_logit += (backward ? 3 : 1) * 2.0 * c->query_span * c->key_span;
-  for (const Mixing* m : {&p.mix_before, &p.mix_after})
-    a_logit += (backward ? 3 : 1) * 2.0 * m->group;
-  return a_logit * logits(p);
-}
-
-/// Passes over a map of 2 bytes a logit, reads and writes, that the chain makes; see README.md,
-/// "Passes".
-double map_bytes(const Problem& p, bool backward) {
-  const int conv_before = p.conv_before.query_span > 0, conv_after = p.conv_after.query_span > 0;
-  const int mix_before = p.mix_before.group > 0, mix_after = p.mix_after.group > 0;
-  const int again = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;  // S, C, M, R
-  if (!backward) return 2.0 * logits(p) * (again + 2 * mix_after + 1);
-  const int d_weights = 1 + (conv_after || mix_after ? 0 : 1);  // with the dots, M is read too
-  const int sums = 3, softmax = mix_before ? 4 : 3, unconvolve = 3 * (conv_before + conv_after);
-  return 2.0 * logits(p) * (again + d_weights + 4 * mix_after + sums + softmax + unconvolve);
+CostShape cost_shape(const Problem& p) {
+  const auto taps = [](const Convolution& c) { return c.query_span * c.key_span; };
+  return {.logits = causal_logits(p.batch, p.heads, p.tokens),
+          .head_dim = p.head_dim,
+          .taps_before = taps(p.conv_before),
+          .taps_after = taps(p.conv_after),
+          .group_before = p.mix_before.group,
+          .group_after = p.mix_after.group};
 }
 
 template <class Value>
@@ -268,20 +250,25 @@ std::string run_case(const Case& c, int repeats) {
   const Timing forward = time_graph([&](cudaStream_t s) { bench.forward(s); }, repeats);
   const Timing backward = time_graph([&](cudaStream_t s) { bench.backward(s); }, repeats);
   const Problem& p = c.problem;
+  const CostShape cost = cost_shape(p);
   std::printf(
       "%-18s forward %7.3f  backward %7.3f  both %7.3f ms   workspace %5zu / %5zu MiB   maps %4.2f "
       "/ %4.2f TB/s\n",
       c.name.c_str(), forward.median_ms, backward.median_ms, forward.median_ms + backward.median_ms,
       bench.forward_bytes >> 20, bench.backward_bytes >> 20,
-      map_bytes(p, false) / forward.median_ms * 1e-9,
-      map_bytes(p, true) / backward.median_ms * 1e-9);
+      map_bytes(cost, Pass::Forward) / forward.median_ms * 1e-9,
+      map_bytes(cost, Pass::Backward) / backward.median_ms * 1e-9);
   std::fflush(stdout);
   std::ostringstream text;
   text << "    {\"case\": \"" << c.name << "\", " << stages_json(p) << ", \"repeats\": " << repeats
        << ", \"forward_workspace\": " << bench.forward_bytes
        << ", \"backward_workspace\": " << bench.backward_bytes << ",\n     "
-       << json_of("forward", forward, operations(p, false), map_bytes(p, false)) << ",\n     "
-       << json_of("backward", backward, operations(p, true), map_bytes(p, true)) << "}";
+       << json_of("forward", forward, operations(cost, Pass::Forward),
+                  map_bytes(cost, Pass::Forward))
+       << ",\n     "
+       << json_of("backward", backward, operations(cost, Pass::Backward),
+                  map_bytes(cost, Pass::Backward))
+       << "}";
   return text.str();
 }
 
@@ -309,7 +296,7 @@ std::string provenance_json(const std::string& command) {
        << "\", \"dirty\": " << (version.dirty ? "true" : "false") << ",\n  \"command\": \""
        << command << "\",\n  \"method\": \"graph replay, events, " << kWarmUp
        << " warm-up runs, random bf16 data in [B, T, H, d] memory; operations and map_bytes by "
-          "formula, see kernel_bench.cpp\"";
+          "formula, see lib/kernels/cost.h\"";
   return text.str();
 }
 
