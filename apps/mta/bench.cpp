@@ -1,12 +1,16 @@
 // `mta bench`: times parts of the program against each other, in one process.
 #include "apps/mta/commands.h"
+#include "lib/bench/attention_bench.h"
 #include "lib/bench/task_bench.h"
 #include "lib/bench/train_steps.h"
 #include "lib/core/document.h"
 #include "lib/core/files.h"
+#include "lib/train/device.h"
 
 #include <fmt/ostream.h>
 
+#include <algorithm>
+#include <iterator>
 #include <ostream>
 
 namespace mta {
@@ -40,12 +44,46 @@ void print_tasks(const Json& report, std::ostream& out) {
   }
 }
 
+/// Median, ratio to standard attention, share of the matrix rate.
+std::string times_of(const Json& times) {
+  return fmt::format("{:>9.3f} {:>7.2f} {:>5.1f}%", times["ms"]["median"].get<double>(),
+                     times["ratio_to_standard"]["median"].get<double>(),
+                     100 * times["share_of_matrix_rate"].get<double>());
+}
+
+void print_attention(const Json& report, std::ostream& out) {
+  constexpr double kMebibyte = 1 << 20;
+  fmt::print(out, "{:<18} {:<9} {:>9} {:>7} {:>6} {:>10} {:>7} {:>6} {:>9} {:>9} {:>9}\n", "case",
+             "path", "forward", "ratio", "peak", "with back", "ratio", "peak", "MiB", "error",
+             "worst d");
+  for (const Json& one : report["cases"]) {
+    for (const Json& path : one["paths"]) {
+      fmt::print(out, "{:<18} {:<9} ", one["case"]["name"].get<std::string>(),
+                 path["path"].get<std::string>());
+      if (path.contains("reason")) {
+        fmt::print(out, "{}\n", path["reason"].get<std::string>());
+        continue;
+      }
+      const Json& memory = path["peak_memory_bytes"];
+      double worst = 0;
+      for (const auto& [name, error] : path["error"].items()) {
+        if (name != "output") worst = std::max(worst, error.get<double>());
+      }
+      fmt::print(out, "{}  {} {:>9} {:>9.1e} {:>9.1e}\n", times_of(path["forward"]),
+                 times_of(path["forward_backward"]),
+                 memory.is_null() ? "" : fmt::format("{:.0f}", memory.get<double>() / kMebibyte),
+                 path["error"]["output"].get<double>(), worst);
+    }
+  }
+}
+
 void print(const Json& report, std::ostream& out) {
   const Json& provenance = report["provenance"];
   fmt::print(out, "{}, {} threads, {} turns\n\n",
              provenance["device_description"].get<std::string>(),
              provenance["threads"].get<std::int64_t>(), report["turns"].get<std::int64_t>());
-  (report["kind"] == "train" ? print_train : print_tasks)(report, out);
+  const std::string kind = report["kind"];
+  (kind == "train" ? print_train : kind == "tasks" ? print_tasks : print_attention)(report, out);
 }
 
 std::vector<Experiment> experiments_of(const BenchOptions& options) {
@@ -81,14 +119,62 @@ Json bench_tasks(const BenchOptions& options) {
   return bench_tasks(bench);
 }
 
+/// Files of cases, and names of built-in ones; all that the device is fast enough for when nothing
+/// is named.
+std::vector<AttentionCase> attention_cases(const BenchOptions& options) {
+  const std::vector<AttentionCase> usual = usual_attention_cases();
+  std::vector<AttentionCase> cases;
+  if (options.cases.empty()) {
+    const bool cpu = resolve_device(options.device).is_cpu();
+    std::copy_if(usual.begin(), usual.end(), std::back_inserter(cases),
+                 [&](const AttentionCase& one) { return !cpu || fits_a_cpu(one); });
+  }
+  for (const std::filesystem::path& wanted : options.cases) {
+    if (wanted.extension() == ".json") {
+      const auto read =
+          read_attention_cases(parse_json(read_file(wanted), wanted.string()), wanted.string());
+      cases.insert(cases.end(), read.begin(), read.end());
+      continue;
+    }
+    const auto found = std::find_if(usual.begin(), usual.end(), [&](const AttentionCase& one) {
+      return one.name == wanted.string();
+    });
+    if (found == usual.end()) {
+      std::vector<std::string> names;
+      for (const AttentionCase& one : usual) names.push_back(one.name);
+      throw UserError("--case " + wanted.string(),
+                      unknown_name_message("case", wanted.string(), names),
+                      "or give a file of cases, *.json");
+    }
+    cases.push_back(*found);
+  }
+  return cases;
+}
+
+Json attention_report(const BenchOptions& options) {
+  if (!options.settings.empty()) {
+    throw UserError("--set", "changes experiment files, which attention does not read",
+                    "give --case a file of cases");
+  }
+  return bench_attention({.cases = attention_cases(options),
+                          .turns = options.turns,
+                          .device = options.device,
+                          .threads = static_cast<std::int64_t>(options.threads),
+                          .command_line = options.command_line});
+}
+
+Json bench_of(const BenchOptions& options) {
+  if (options.kind == "attention") return attention_report(options);
+  if (options.kind == "train") return bench_train(options);
+  if (options.kind == "tasks") return bench_tasks(options);
+  throw UserError("mta bench " + options.kind,
+                  unknown_name_message("kind", options.kind, {"attention", "train", "tasks"}));
+}
+
 }  // namespace
 
 int run_bench(const BenchOptions& options, std::ostream& out) {
-  if (options.kind != "train" && options.kind != "tasks") {
-    throw UserError("mta bench " + options.kind,
-                    unknown_name_message("kind", options.kind, {"train", "tasks"}));
-  }
-  const Json report = options.kind == "train" ? bench_train(options) : bench_tasks(options);
+  const Json report = bench_of(options);
   if (!options.out.empty()) write_file_atomically(options.out, report.dump(2) + '\n');
   if (options.json) {
     out << report.dump(2) << '\n';

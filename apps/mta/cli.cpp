@@ -170,12 +170,14 @@ class Parser {
     options->command_line = command_line_;
     bench
         ->add_option("kind", options->kind,
-                     "train: whole training steps; tasks: samples made by one thread")
+                     "attention: fused against composed and standard attention; train: whole "
+                     "training steps; tasks: samples made by one thread")
         ->required();
     bench->add_option(
         "--case", options->cases,
-        "experiment file; train: the first is the baseline; tasks: all that are built "
-        "in when absent");
+        "experiment file; train: the first is the baseline; attention: a file of cases (*.json) "
+        "or the name of one that is built in; tasks and attention: all that are built in when "
+        "absent");
     bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")
         ->take_all()
         ->allow_extra_args(false);

@@ -16,9 +16,10 @@ double quantile(const std::vector<double>& sorted, double share) {
   return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
-double milliseconds(const std::function<void()>& run) {
+double milliseconds(const Candidate& candidate) {
+  if (candidate.timed) return candidate.timed();
   const auto start = std::chrono::steady_clock::now();
-  run();
+  candidate.run();
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
       .count();
 }
@@ -41,7 +42,7 @@ std::vector<TurnTimes> time_in_turns(const std::vector<Candidate>& candidates,
   for (std::size_t turn = 0; turn < options.warm_up + options.turns; ++turn) {
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       const std::size_t c = (i + turn) % candidates.size();
-      const double time = milliseconds(candidates[c].run);
+      const double time = milliseconds(candidates[c]);
       if (turn >= options.warm_up) ms[c].push_back(time);
     }
   }

@@ -21,6 +21,8 @@ Spread spread_of(std::vector<double> values);
 struct Candidate {
   std::string name;
   std::function<void()> run;  // one repeat, ended when it returns
+  /// One repeat that is timed by its own clock, such as a GPU's; returns ms. In place of `run`.
+  std::function<double()> timed{};
 };
 
 struct TurnTimes {

@@ -177,5 +177,27 @@ TEST(Commands, VerifyPassesGoldenVectorsAndFailsSpoiltOnes) {
   }
 }
 
+TEST(Commands, BenchAttentionReadsCasesAndReports) {
+  const WorkFolder folder;
+  folder.write("cases.json", R"([{"name": "tiny", "batch": 1, "heads": 2, "tokens": 30,
+    "head_dim": 8, "attention": {"kq_before": {"query": 2, "key": 3}}}])");
+  const std::string command = "mta bench attention --device cpu --turns 2 --case ";
+  const Outcome table = expect_done(command + "cases.json --out report.json", folder);
+  for (const char* path : {"standard", "fused", "composed"}) {
+    EXPECT_NE(table.out.find(path), std::string::npos) << table.out;
+  }
+  const Json report = Json::parse(folder.read("report.json"));
+  EXPECT_EQ(report["schema"], "mta.bench/1");
+  EXPECT_EQ(report["cases"][0]["case"]["name"], "tiny");
+
+  const Outcome unknown = shell(command + "full_mtb", folder.path());
+  EXPECT_EQ(unknown.code, 2);
+  EXPECT_NE(
+      unknown.err.find("--case full_mtb: unknown case \"full_mtb\"; did you mean \"full_mta\"?"),
+      std::string::npos)
+      << unknown.err;
+  EXPECT_EQ(shell("mta bench attention --set /train/steps=1", folder.path()).code, 2);
+}
+
 }  // namespace
 }  // namespace mta::check

@@ -1,0 +1,223 @@
+// The candidates of a case, their times, memory and errors.
+#include "lib/bench/attention_bench.h"
+
+#include "lib/bench/attention_subject.h"
+#include "lib/bench/provenance.h"
+#include "lib/bench/repeated.h"
+#include "lib/bench/timing.h"
+#include "lib/kernels/cost.h"
+#include "lib/train/device.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+namespace mta {
+namespace {
+
+using kernels::Pass;
+
+constexpr std::size_t kWarmUp = 3;
+constexpr double kSeconds = 1e-3;           // of a millisecond
+constexpr std::int64_t kErrorTokens = 512;  // the error is measured on one sample this long at most
+
+constexpr std::pair<AttentionRoute, const char*> kRoutes[] = {
+    {AttentionRoute::Standard, "standard"},
+    {AttentionRoute::Fused, "fused"},
+    {AttentionRoute::Composed, "composed"}};
+
+/// What the device was measured to do.
+struct Rates {
+  double bytes_per_s = 0, operations_per_s = 0;
+};
+
+double median_ms(at::Device device, const std::function<void()>& work) {
+  Repeated repeated(device, work);
+  std::vector<double> ms;
+  for (std::size_t i = 0; i < kWarmUp + 5; ++i) {
+    const double once = repeated.ms();
+    if (i >= kWarmUp) ms.push_back(once);
+  }
+  return spread_of(ms).median;
+}
+
+/// Large copies, and products of large square matrices of random numbers.
+Rates measure_rates(at::Device device, at::ScalarType type) {
+  const bool gpu = device.is_cuda();
+  const std::int64_t count = gpu ? 1 << 28 : 1 << 24, n = gpu ? 8192 : 1024;
+  const auto options = at::TensorOptions(device).dtype(at::kFloat);
+  Rates rates;
+  {
+    const at::Tensor from = at::randn({count}, options);
+    at::Tensor to = at::empty_like(from);
+    const double bytes = 2.0 * 4.0 * static_cast<double>(count);
+    rates.bytes_per_s = bytes / (median_ms(device, [&] { to.copy_(from); }) * kSeconds);
+  }
+  const at::Tensor a = at::randn({n, n}, options).to(type), b = at::randn({n, n}, options).to(type);
+  const double operations =
+      2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n);
+  rates.operations_per_s = operations / (median_ms(device, [&] { at::matmul(a, b); }) * kSeconds);
+  release_unused_memory(device);
+  return rates;
+}
+
+kernels::CostShape cost_of(const AttentionCase& one, AttentionRoute route) {
+  kernels::CostShape shape{.logits = one.logits(), .head_dim = static_cast<int>(one.head_dim)};
+  if (route == AttentionRoute::Standard) return shape;
+  const auto taps = [](const std::optional<KqConvolutionConfig>& kq) {
+    return kq ? static_cast<int>(kq->query * kq->key) : 0;
+  };
+  const auto group = [&](const std::optional<HeadMixingConfig>& mixing) {
+    return mixing ? static_cast<int>(mixing->group.value_or(one.heads)) : 0;
+  };
+  shape.taps_before = taps(one.attention.kq_before);
+  shape.taps_after = taps(one.attention.kq_after);
+  shape.group_before = group(one.attention.heads_before);
+  shape.group_after = group(one.attention.heads_after);
+  return shape;
+}
+
+/// One route of one case: why it does not run, or what was measured.
+struct Contender {
+  AttentionRoute route;
+  const char* name;
+  std::string reason;  // empty: it runs
+  std::optional<std::int64_t> peak_bytes = std::nullopt;
+  std::unique_ptr<Repeated> forward = nullptr, both = nullptr;
+};
+
+void prepare(Contender& contender, const AttentionCase& one, const AttentionSubject& subject,
+             at::Device device) {
+  if (contender.route == AttentionRoute::Composed && !one.composed) {
+    contender.reason = "left out by the case";
+    return;
+  }
+  contender.reason = subject.unsupported(contender.route);
+  if (!contender.reason.empty()) return;
+  const auto forward = [&subject, route = contender.route] { subject.forward(route); };
+  const auto both = [&subject, route = contender.route] { subject.forward_and_backward(route); };
+  try {
+    if (device.is_cuda()) contender.peak_bytes = peak_bytes_of(device, both);
+    contender.forward = std::make_unique<Repeated>(device, forward);
+    contender.both = std::make_unique<Repeated>(device, both);
+  } catch (const c10::OutOfMemoryError&) {
+    contender.reason = "does not fit into the device's memory";
+    release_unused_memory(device);
+  }
+}
+
+Json times_to_json(const TurnTimes& times, double operations, std::optional<double> map_bytes,
+                   const Rates& rates) {
+  const double seconds = times.ms.median * kSeconds;
+  return {
+      {"ms", to_json(times.ms)},
+      {"ratio_to_standard", to_json(times.ratio)},
+      {"operations", operations},
+      {"share_of_matrix_rate", operations / seconds / rates.operations_per_s},
+      {"map_bytes", map_bytes ? Json(*map_bytes) : Json()},
+      {"share_of_bandwidth", map_bytes ? Json(*map_bytes / seconds / rates.bytes_per_s) : Json()}};
+}
+
+/// Both measurements of every contender that runs, in turns.
+std::vector<std::pair<TurnTimes, TurnTimes>> time_all(std::vector<Contender>& contenders,
+                                                      std::size_t turns) {
+  std::vector<Candidate> forward, both;
+  for (Contender& contender : contenders) {
+    if (!contender.reason.empty()) continue;
+    forward.push_back({contender.name, {}, [&] { return contender.forward->ms(); }});
+    both.push_back({contender.name, {}, [&] { return contender.both->ms(); }});
+  }
+  const TimingOptions options{.warm_up = kWarmUp, .turns = turns};
+  const std::vector<TurnTimes> first = time_in_turns(forward, options),
+                               second = time_in_turns(both, options);
+  std::vector<std::pair<TurnTimes, TurnTimes>> all;
+  for (std::size_t i = 0; i < first.size(); ++i) all.emplace_back(first[i], second[i]);
+  return all;
+}
+
+Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
+                const Rates& rates) {
+  const at::ScalarType type = device.is_cuda() ? at::kBFloat16 : at::kFloat;
+  const AttentionSubject subject(one, device, type);
+  AttentionCase smaller = one;
+  smaller.batch = 1, smaller.tokens = std::min(one.tokens, kErrorTokens);
+  const AttentionSubject small(smaller, device, type);
+
+  std::vector<Contender> contenders;
+  for (const auto& [route, name] : kRoutes) {
+    contenders.push_back({.route = route, .name = name, .reason = {}});
+    prepare(contenders.back(), one, subject, device);
+  }
+  const auto times = time_all(contenders, turns);
+
+  Json paths = Json::array();
+  std::size_t next = 0;
+  for (const Contender& contender : contenders) {
+    Json entry = {{"path", contender.name}};
+    if (!contender.reason.empty()) {
+      entry.update(
+          {{"reason", contender.reason}, {"forward", nullptr}, {"forward_backward", nullptr}});
+      paths.push_back(std::move(entry));
+      continue;
+    }
+    const auto& [forward, both] = times[next++];
+    const kernels::CostShape cost = cost_of(one, contender.route);
+    const bool chain = contender.route == AttentionRoute::Fused && device.is_cuda();
+    const auto bytes = [&](Pass pass) { return kernels::map_bytes(cost, pass); };
+    const auto work = [&](Pass pass) { return kernels::operations(cost, pass); };
+    entry["forward"] =
+        times_to_json(forward, work(Pass::Forward),
+                      chain ? std::optional(bytes(Pass::Forward)) : std::nullopt, rates);
+    entry["forward_backward"] = times_to_json(
+        both, work(Pass::Forward) + work(Pass::Backward),
+        chain ? std::optional(bytes(Pass::Forward) + bytes(Pass::Backward)) : std::nullopt, rates);
+    entry["peak_memory_bytes"] = contender.peak_bytes ? Json(*contender.peak_bytes) : Json();
+    entry["error"] = small.errors(contender.route);
+    paths.push_back(std::move(entry));
+  }
+  return {{"case", to_json(one)},
+          {"precision", device.is_cuda() ? "bf16" : "fp32"},
+          {"error_shape", {{"batch", smaller.batch}, {"tokens", smaller.tokens}}},
+          {"paths", std::move(paths)}};
+}
+
+}  // namespace
+
+bool fits_a_cpu(const AttentionCase& one) {
+  constexpr double kLogits = 1e7;  // about a second, composed, forward and backward
+  return one.logits() <= kLogits;
+}
+
+Json bench_attention(const AttentionBench& bench) {
+  const at::Device device = resolve_device(bench.device);
+  if (bench.threads > 0) at::set_num_threads(static_cast<int>(bench.threads));
+  Provenance provenance = bench_provenance(device, bench.command_line);
+  const Rates rates = measure_rates(device, device.is_cuda() ? at::kBFloat16 : at::kFloat);
+  Json cases = Json::array();
+  for (const AttentionCase& one : bench.cases) {
+    cases.push_back(bench_case(one, device, bench.turns, rates));
+    release_unused_memory(device);
+  }
+  provenance.ended = utc_now();
+  return {{"schema", "mta.bench/1"},
+          {"kind", "attention"},
+          {"turns", bench.turns},
+          {"warm_up", kWarmUp},
+          {"method", device.is_cuda() ? "replayed CUDA graphs, timed by events; L2 not flushed"
+                                      : "steady clock"},
+          {"device_rates",
+           {{"copy_bytes_per_s", rates.bytes_per_s},
+            {"matrix_operations_per_s", rates.operations_per_s}}},
+          {"cases", std::move(cases)},
+          {"provenance", to_json(provenance)}};
+}
+
+}  // namespace mta

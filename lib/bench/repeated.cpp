@@ -1,0 +1,85 @@
+// Capture, replay and events on a GPU; the steady clock on a CPU.
+#include "lib/bench/repeated.h"
+
+#include "lib/train/device.h"
+
+#include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/Exception.h>
+
+#include <chrono>
+#include <utility>
+#ifdef MTA_WITH_CUDA
+#include <ATen/cuda/CUDAEvent.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDAGuard.h>
+#endif
+
+namespace mta {
+
+#ifdef MTA_WITH_CUDA
+struct Repeated::Graph {
+  c10::cuda::CUDAStream stream;
+  at::cuda::CUDAGraph graph;
+  at::cuda::CUDAEvent start{cudaEventDefault}, stop{cudaEventDefault};
+
+  Graph(c10::Device device, const std::function<void()>& work)
+      : stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {
+    const c10::cuda::CUDAStreamGuard side(stream);
+    work();  // whatever is made at a first call
+    stream.synchronize();
+    release_unused_memory(device);
+    graph.capture_begin();
+    work();
+    graph.capture_end();
+  }
+
+  double ms() {
+    const c10::cuda::CUDAStreamGuard side(stream);
+    start.record(stream);
+    graph.replay();
+    stop.record(stream);
+    stop.synchronize();
+    return static_cast<double>(start.elapsed_time(stop));
+  }
+};
+#else
+struct Repeated::Graph {
+  Graph(c10::Device device, const std::function<void()>& /*work*/) {
+    TORCH_CHECK(false, device, ": this build is without CUDA");
+  }
+  static double ms() { return 0; }
+};
+#endif
+
+Repeated::Repeated(c10::Device device, std::function<void()> work) : work_(std::move(work)) {
+  if (device.is_cuda()) graph_ = std::make_unique<Graph>(device, work_);
+}
+
+Repeated::~Repeated() = default;
+
+double Repeated::ms() {
+  if (graph_) return graph_->ms();
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  work_();
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+void release_unused_memory(c10::Device device) {
+  if (device.is_cuda()) at::getDeviceAllocator(device.type())->emptyCache();
+}
+
+std::int64_t peak_bytes_of(c10::Device device, const std::function<void()>& work) {
+  auto* const allocator = at::getDeviceAllocator(device.type());
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto bytes = [&] {
+    return allocator->getDeviceStats(device.index()).allocated_bytes[kAll];
+  };
+  allocator->resetPeakStats(device.index());
+  const std::int64_t before = bytes().current;
+  work();
+  synchronize(device);
+  return bytes().peak - before;
+}
+
+}  // namespace mta

@@ -1,0 +1,82 @@
+// Cases as data, and what the benchmark of attention reports.
+#include "lib/bench/attention_bench.h"
+
+#include "lib/core/error.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+
+namespace mta {
+namespace {
+
+std::string first_problem(const char* list) {
+  try {
+    read_attention_cases(Json::parse(list), "cases.json");
+  } catch (const UserError& error) {
+    return to_string(error.problems().at(0));
+  }
+  return "none";
+}
+
+TEST(AttentionCases, BuiltInOnesHaveNamesOfTheirOwn) {
+  std::set<std::string> names;
+  for (const AttentionCase& one : usual_attention_cases()) {
+    EXPECT_TRUE(names.insert(one.name).second) << one.name;
+    const auto again = read_attention_cases(Json::array({to_json(one)}), "again");
+    EXPECT_EQ(to_json(again.at(0)), to_json(one)) << one.name;
+  }
+  EXPECT_GE(names.size(), 10u);
+}
+
+TEST(AttentionCases, SayWhatIsWrongAndWhere) {
+  EXPECT_EQ(first_problem(R"([{"name": "x", "token": 5, "attention": {}}])"),
+            "cases.json: /0/token: unknown key \"token\"; did you mean \"tokens\"?");
+  EXPECT_EQ(first_problem(R"([{"name": "x"}])").rfind("cases.json: /0/attention: is required", 0),
+            0u);
+  EXPECT_EQ(
+      first_problem(R"([{"name": "x", "heads": 4, "attention": {"heads_after": {"group": 3}}}])")
+          .rfind("cases.json, case x: /attention/heads_after/group: must divide", 0),
+      0u);
+  EXPECT_NE(first_problem("{}").find("a list of cases"), std::string::npos);
+}
+
+TEST(AttentionBench, TimesThreePathsAndMeasuresTheirErrors) {
+  const auto cases = read_attention_cases(Json::parse(R"([
+    {"name": "all", "batch": 1, "heads": 2, "tokens": 40, "head_dim": 16,
+     "attention": {"kq_before": {"query": 2, "key": 3}, "heads_before": {},
+                   "kq_after": {"query": 2, "key": 3}, "heads_after": {}}},
+    {"name": "differential", "batch": 1, "heads": 2, "tokens": 20, "head_dim": 16,
+     "attention": {"variant": "differential"}}])"),
+                                          "cases");
+  const Json report =
+      bench_attention({.cases = cases, .turns = 2, .device = "cpu", .command_line = {}});
+  EXPECT_EQ(report["schema"], "mta.bench/1");
+  EXPECT_EQ(report["kind"], "attention");
+  EXPECT_GT(report["device_rates"]["copy_bytes_per_s"], 0);
+  const Json& paths = report["cases"][0]["paths"];
+  ASSERT_EQ(paths.size(), 3u);
+  for (const Json& path : paths) {
+    SCOPED_TRACE(path.dump());
+    EXPECT_GT(path["forward"]["ms"]["median"], 0);
+    EXPECT_GT(path["forward_backward"]["ms"]["median"], 0);
+    EXPECT_GT(path["forward_backward"]["share_of_matrix_rate"], 0);
+    EXPECT_TRUE(path["peak_memory_bytes"].is_null()) << "not measured on a CPU";
+    for (const auto& [name, error] : path["error"].items()) {
+      EXPECT_LT(error.get<double>(), 1e-5) << name;
+      EXPECT_GT(error.get<double>(), 0) << name;
+    }
+  }
+  EXPECT_EQ(paths[0]["path"], "standard");
+  EXPECT_EQ(paths[1]["error"].size(), 8u) << "the output, q, k, v and four parameters";
+  EXPECT_EQ(paths[0]["error"].size(), 4u);
+
+  const Json& differential = report["cases"][1]["paths"];
+  EXPECT_EQ(differential[1]["reason"], "stage \"differential\" has no fused form");
+  EXPECT_TRUE(differential[1]["forward"].is_null());
+  EXPECT_GT(differential[2]["forward"]["ms"]["median"], 0);
+}
+
+}  // namespace
+}  // namespace mta
