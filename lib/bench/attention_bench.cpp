@@ -10,6 +10,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
@@ -49,7 +50,8 @@ double median_ms(at::Device device, const std::function<void()>& work) {
   return spread_of(ms).median;
 }
 
-/// Large copies, and products of large square matrices of random numbers.
+/// Large copies, by a kernel as the candidates are, and products of large square matrices of random
+/// numbers.
 Rates measure_rates(at::Device device, at::ScalarType type) {
   const bool gpu = device.is_cuda();
   const std::int64_t count = gpu ? 1 << 28 : 1 << 24, n = gpu ? 8192 : 1024;
@@ -59,7 +61,7 @@ Rates measure_rates(at::Device device, at::ScalarType type) {
     const at::Tensor from = at::randn({count}, options);
     at::Tensor to = at::empty_like(from);
     const double bytes = 2.0 * 4.0 * static_cast<double>(count);
-    rates.bytes_per_s = bytes / (median_ms(device, [&] { to.copy_(from); }) * kSeconds);
+    rates.bytes_per_s = bytes / (median_ms(device, [&] { at::add_out(to, from, 1); }) * kSeconds);
   }
   const at::Tensor a = at::randn({n, n}, options).to(type), b = at::randn({n, n}, options).to(type);
   const double operations =
@@ -143,6 +145,26 @@ std::vector<std::pair<TurnTimes, TurnTimes>> time_all(std::vector<Contender>& co
   return all;
 }
 
+/// Bytes are known for the chain of kernels only, which runs on a GPU, where memory is measured.
+Json measured(const Contender& contender, const AttentionCase& one,
+              const std::pair<TurnTimes, TurnTimes>& times, const Rates& rates) {
+  const kernels::CostShape cost = cost_of(one, contender.route);
+  const bool chain = contender.route == AttentionRoute::Fused && contender.peak_bytes;
+  const auto bytes = [&](Pass pass) {
+    return chain ? std::optional(kernels::map_bytes(cost, pass)) : std::nullopt;
+  };
+  const double forward = kernels::operations(cost, Pass::Forward),
+               backward = kernels::operations(cost, Pass::Backward);
+  const auto forward_bytes = bytes(Pass::Forward), backward_bytes = bytes(Pass::Backward);
+  return {{"path", contender.name},
+          {"forward", times_to_json(times.first, forward, forward_bytes, rates)},
+          {"forward_backward",
+           times_to_json(times.second, forward + backward,
+                         chain ? std::optional(*forward_bytes + *backward_bytes) : std::nullopt,
+                         rates)},
+          {"peak_memory_bytes", contender.peak_bytes ? Json(*contender.peak_bytes) : Json()}};
+}
+
 Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
                 const Rates& rates) {
   const at::ScalarType type = device.is_cuda() ? at::kBFloat16 : at::kFloat;
@@ -161,27 +183,15 @@ Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
   Json paths = Json::array();
   std::size_t next = 0;
   for (const Contender& contender : contenders) {
-    Json entry = {{"path", contender.name}};
     if (!contender.reason.empty()) {
-      entry.update(
-          {{"reason", contender.reason}, {"forward", nullptr}, {"forward_backward", nullptr}});
-      paths.push_back(std::move(entry));
+      paths.push_back({{"path", contender.name},
+                       {"reason", contender.reason},
+                       {"forward", nullptr},
+                       {"forward_backward", nullptr}});
       continue;
     }
-    const auto& [forward, both] = times[next++];
-    const kernels::CostShape cost = cost_of(one, contender.route);
-    const bool chain = contender.route == AttentionRoute::Fused && device.is_cuda();
-    const auto bytes = [&](Pass pass) { return kernels::map_bytes(cost, pass); };
-    const auto work = [&](Pass pass) { return kernels::operations(cost, pass); };
-    entry["forward"] =
-        times_to_json(forward, work(Pass::Forward),
-                      chain ? std::optional(bytes(Pass::Forward)) : std::nullopt, rates);
-    entry["forward_backward"] = times_to_json(
-        both, work(Pass::Forward) + work(Pass::Backward),
-        chain ? std::optional(bytes(Pass::Forward) + bytes(Pass::Backward)) : std::nullopt, rates);
-    entry["peak_memory_bytes"] = contender.peak_bytes ? Json(*contender.peak_bytes) : Json();
-    entry["error"] = small.errors(contender.route);
-    paths.push_back(std::move(entry));
+    paths.push_back(measured(contender, one, times[next++], rates));
+    paths.back()["error"] = small.errors(contender.route);
   }
   return {{"case", to_json(one)},
           {"precision", device.is_cuda() ? "bf16" : "fp32"},
