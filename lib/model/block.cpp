@@ -2,11 +2,11 @@
 #include "lib/model/block.h"
 
 #include "lib/nn/feed_forward.h"
+#include "lib/nn/linear.h"
 #include "lib/nn/rms_norm.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/embedding.h>
 
 #include <cmath>
 
@@ -41,33 +41,42 @@ Block::Block(const ModelConfig& model, const AttentionConfig& attention, std::in
   w3_ = parameters.add(name + "w3.weight", {hidden, model.dim}, fan_in(model.dim));
 }
 
-at::Tensor Block::forward(const at::Tensor& x, const RotaryTable& table,
-                          const AttentionOptions& options) const {
-  const at::Tensor attended =
-      attention_.forward(rms_norm(x, attention_norm_, kNormEps), table, options);
-  return finish(rows_from(x, options.first_row), attended);
+Residual Block::forward(const Residual& x, const RotaryTable& table,
+                        const AttentionOptions& options) const {
+  const auto [sum, normed] = add_rms_norm(x.x, x.update, attention_norm_, kNormEps);
+  return finish(rows_from(sum, options.first_row), attention_.forward(normed, table, options));
 }
 
-at::Tensor Block::forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
-                                   const RotaryTable& table,
-                                   const AttentionOptions& options) const {
+at::Tensor Block::forward(const at::Tensor& x, const RotaryTable& table,
+                          const AttentionOptions& options) const {
+  const Residual out = forward(Residual{.x = x, .update = {}}, table, options);
+  return out.x + out.update;
+}
+
+Residual Block::forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
+                                 const RotaryTable& table, const AttentionOptions& options) const {
   const Projected each =
       attention_.project(rms_norm(embeddings, attention_norm_, kNormEps), 0);  // [V, D]
-  const at::Tensor queried = rows_from(tokens, attention_.first_query(options.first_row));
-  const Projected projected{.q = at::embedding(each.q, queried),
-                            .k = at::embedding(each.k, tokens),
-                            .v = at::embedding(each.v, tokens)};
-  const at::Tensor x = at::embedding(embeddings, rows_from(tokens, options.first_row));
+  const auto lookup = [&](std::int64_t first_row) {
+    return Lookup(rows_from(tokens, first_row), embeddings.size(0), embeddings.scalar_type());
+  };
+  const std::int64_t first_query = attention_.first_query(options.first_row);
+  const Lookup all = lookup(0);
+  const auto from = [&](std::int64_t row) { return row == 0 ? all : lookup(row); };
+  const Projected projected{
+      .q = from(first_query).rows_of(each.q), .k = all.rows_of(each.k), .v = all.rows_of(each.v)};
+  const at::Tensor x = from(options.first_row).rows_of(embeddings);
   return finish(x, attention_.forward(projected, table, options));
 }
 
-at::Tensor Block::decode(const at::Tensor& x, const RotaryTable& table, KvCache& cache) const {
-  return finish(x, attention_.decode(rms_norm(x, attention_norm_, kNormEps), table, cache));
+Residual Block::decode(const Residual& x, const RotaryTable& table, KvCache& cache) const {
+  const auto [sum, normed] = add_rms_norm(x.x, x.update, attention_norm_, kNormEps);
+  return finish(sum, attention_.decode(normed, table, cache));
 }
 
-at::Tensor Block::finish(const at::Tensor& x, const at::Tensor& attended) const {
-  const at::Tensor h = x + attended;
-  return h + feed_forward(rms_norm(h, ffn_norm_, kNormEps), w1_, w2_, w3_);
+Residual Block::finish(const at::Tensor& x, const at::Tensor& attended) const {
+  const auto [h, normed] = add_rms_norm(x, attended, ffn_norm_, kNormEps);
+  return {.x = h, .update = feed_forward(normed, w1_, w2_, w3_)};
 }
 
 }  // namespace mta

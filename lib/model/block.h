@@ -18,27 +18,37 @@ namespace mta {
 /// Of the whole model; method, "The transformer around it".
 inline constexpr double kNormEps = 1e-5;
 
+/// What runs along the blocks, [B, T, D]: `x`, and what was last added to it, not added yet, so
+/// that the norm that follows can do both in one pass. The update is undefined before the first
+/// block.
+struct Residual {
+  at::Tensor x, update;
+};
+
 class Block {
  public:
   /// Adds its parameters as "layers.<layer>.".
   Block(const ModelConfig& model, const AttentionConfig& attention, std::int64_t layer,
         Parameters& parameters, at::ScalarType compute);
 
-  /// x [B, T, D] -> [B, T - first_row, D].
+  /// [B, T, D] -> [B, T - first_row, D].
+  Residual forward(const Residual& x, const RotaryTable& table,
+                   const AttentionOptions& options) const;
+  /// The same for one block alone, summed up.
   at::Tensor forward(const at::Tensor& x, const RotaryTable& table,
                      const AttentionOptions& options) const;
   /// The same where x is rows of `embeddings` [V, D], chosen by tokens [B, T]: norm and projections
   /// are functions of the token alone, so that they are computed once for each entry.
-  at::Tensor forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
-                              const RotaryTable& table, const AttentionOptions& options) const;
-  /// The next tokens x [B, n, D] after those in `cache` -> [B, n, D].
-  at::Tensor decode(const at::Tensor& x, const RotaryTable& table, KvCache& cache) const;
+  Residual forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
+                            const RotaryTable& table, const AttentionOptions& options) const;
+  /// The next tokens [B, n, D] after those in `cache` -> [B, n, D].
+  Residual decode(const Residual& x, const RotaryTable& table, KvCache& cache) const;
 
   const AttentionLayer& attention() const { return attention_; }
 
  private:
-  /// Adds the attention's result to its input and the feed-forward network's to that.
-  at::Tensor finish(const at::Tensor& x, const at::Tensor& attended) const;
+  /// Adds the attention's result to its input, and hands on the feed-forward network's.
+  Residual finish(const at::Tensor& x, const at::Tensor& attended) const;
 
   at::Tensor attention_norm_;  // [D]
   AttentionLayer attention_;

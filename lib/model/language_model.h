@@ -30,7 +30,10 @@ struct ForwardOptions {
   double dropout = 0;
   bool only_standard_drops = false;  // layers with any stage go without dropout
   std::uint64_t seed = 0, step = 0;  // which weights are dropped is a function of both
-  const Tap* tap = nullptr;          // sees every attention map; layers then run composed
+  /// Undefined, or an Int on the device: `step` times the number of layers, read as the operations
+  /// run and added to what `step` says.
+  at::Tensor streams_before = {};
+  const Tap* tap = nullptr;  // sees every attention map; layers then run composed
 };
 
 class LanguageModel {
@@ -54,16 +57,20 @@ class LanguageModel {
 
  private:
   const RotaryTable& rotary_table(std::int64_t positions) const;
-  at::Tensor logits(const at::Tensor& x) const;
+  at::Tensor logits(const Residual& x) const;
+  /// The large weights of all blocks.
+  std::vector<at::Tensor> matrices() const;
 
   ModelConfig config_;
   ModelOptions options_;
   Parameters parameters_;
   at::Tensor embeddings_;  // [V, D]
   std::vector<Block> blocks_;
-  at::Tensor norm_;            // [D]
-  at::Tensor output_;          // [V, D]; the embeddings when they are tied
-  mutable RotaryTable table_;  // grown to the longest sequence seen
+  at::Tensor norm_;                           // [D]
+  at::Tensor output_;                         // [V, D]; the embeddings when they are tied
+  std::vector<at::Tensor> rounded_together_;  // at the start of each forward pass
+  mutable RotaryTable table_;                 // grown to the longest sequence seen
+  mutable std::vector<RotaryTable> outgrown_;
 };
 
 }  // namespace mta

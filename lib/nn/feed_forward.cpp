@@ -1,8 +1,9 @@
-// SwiGLU: the gate in one pass on the CPU, LibTorch operations elsewhere.
+// SwiGLU: the gate in one pass on the CPU and on CUDA, LibTorch operations elsewhere.
 #include "lib/nn/feed_forward.h"
 
 #include "lib/nn/cpu/dispatch.h"
 #include "lib/nn/cpu/kernels.h"
+#include "lib/nn/cuda/functions.h"
 #include "lib/nn/linear.h"
 
 #include <ATen/TensorOperators.h>
@@ -64,6 +65,12 @@ at::Tensor gated(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor feed_forward(const at::Tensor& x, const at::Tensor& w1, const at::Tensor& w2,
                         const at::Tensor& w3) {
+  if (x.is_cuda()) {
+    const at::Tensor both = linear_group(x, {w1, w3});
+    if (nn::cuda::covers_gated(both)) return mta::linear(nn::cuda::gated(both), w2);
+    const std::vector<at::Tensor> halves = both.chunk(2, -1);
+    return mta::linear(gated(halves[0], halves[1]), w2);
+  }
   return mta::linear(gated(mta::linear(x, w1), mta::linear(x, w3)), w2);
 }
 

@@ -1,8 +1,9 @@
-// RMS norm: one pass over each row on the CPU, LibTorch operations elsewhere.
+// RMS norm: one pass over each row on the CPU and on CUDA, LibTorch operations elsewhere.
 #include "lib/nn/rms_norm.h"
 
 #include "lib/nn/cpu/dispatch.h"
 #include "lib/nn/cpu/kernels.h"
+#include "lib/nn/cuda/functions.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -88,10 +89,21 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if (nn::cpu::covers({x, weight})) {
     return RmsNormFunction::apply(x, weight.contiguous(), eps);
   }
+  if (nn::cuda::covers_rms_norm(x, weight)) {
+    return nn::cuda::rms_norm(x, at::Tensor(), weight, eps).normed;
+  }
   const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor precise = x.to(wide);
   const at::Tensor scale = (precise.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
   return (precise * scale * weight.to(wide)).to(x.scalar_type());
+}
+
+Normed add_rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight,
+                    double eps) {
+  if (!update.defined()) return {.sum = x, .normed = rms_norm(x, weight, eps)};
+  if (nn::cuda::covers_rms_norm(x, weight)) return nn::cuda::rms_norm(x, update, weight, eps);
+  const at::Tensor sum = x + update;
+  return {.sum = sum, .normed = rms_norm(sum, weight, eps)};
 }
 
 }  // namespace mta

@@ -10,4 +10,11 @@ namespace mta {
 /// x [..., d], weight [d].
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
+struct Normed {
+  at::Tensor sum, normed;
+};
+/// sum = x + update and its norm, in one pass on CUDA; x itself where `update` is undefined.
+Normed add_rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight,
+                    double eps);
+
 }  // namespace mta

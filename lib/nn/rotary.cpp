@@ -1,8 +1,9 @@
-// Rotary embedding: one pass on the CPU, LibTorch operations elsewhere.
+// Rotary embedding: one pass on the CPU and on CUDA, LibTorch operations elsewhere.
 #include "lib/nn/rotary.h"
 
 #include "lib/nn/cpu/dispatch.h"
 #include "lib/nn/cpu/kernels.h"
+#include "lib/nn/cuda/functions.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -81,6 +82,7 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, std::int64_t fi
   const at::Tensor cos = table.cos.narrow(0, first_position, T);
   const at::Tensor sin = table.sin.narrow(0, first_position, T);
   if (nn::cpu::covers({x, cos, sin})) return RotateFunction::apply(x, cos, sin);
+  if (nn::cuda::covers_rotate(x, cos)) return nn::cuda::rotate(x, cos, sin);
   const at::Tensor wide = x.to(cos.scalar_type());  // [B, T, H, d] times [T, 1, d]
   return (wide * cos.unsqueeze(1) + swapped(wide) * sin.unsqueeze(1)).to(x.scalar_type());
 }

@@ -1,0 +1,20 @@
+// What functions.h answers in a build without CUDA.
+#include "lib/nn/cuda/functions.h"
+
+#include <c10/util/Exception.h>
+
+namespace mta::nn::cuda {
+
+bool covers_rms_norm(const at::Tensor&, const at::Tensor&) { return false; }
+bool covers_rotate(const at::Tensor&, const at::Tensor&) { return false; }
+bool covers_gated(const at::Tensor&) { return false; }
+
+Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+  TORCH_CHECK(false, "rms_norm: this build is without CUDA");
+}
+at::Tensor rotate(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "rotate: this build is without CUDA");
+}
+at::Tensor gated(const at::Tensor&) { TORCH_CHECK(false, "gated: this build is without CUDA"); }
+
+}  // namespace mta::nn::cuda

@@ -1,0 +1,88 @@
+// The contract of the elementwise CUDA kernels around attention: plain pointers and sizes.
+//
+// Values are fp32 or bf16; all arithmetic is fp32, and a result is rounded once. Rows are vectors
+// of eight: pointers are 16-byte aligned, sizes and strides multiples of 8. Nothing here allocates,
+// waits or throws; sums are added in a fixed order, so that equal calls give equal bits.
+#pragma once
+
+#include <cstdint>
+
+struct CUstream_st;  // what cudaStream_t points to
+
+namespace mta::nn::cuda {
+
+using Stream = CUstream_st*;
+
+enum class Type : int { Float, BFloat16 };
+
+inline constexpr std::int64_t kVector = 8;       // values that a thread moves at a time
+inline constexpr std::int64_t kMaxWidth = 2048;  // of a normalised row
+inline constexpr std::int64_t kParts = 256;      // partial sums of a weight's gradient, at most
+
+/// sum = x + update;  y = sum * scale * weight with scale = 1 / sqrt(mean(sum^2) + eps), a row at a
+/// time. Without an update sum is x and not written.
+struct RmsNorm {
+  Type type = Type::Float;        // of x, update, sum and y
+  const void* x = nullptr;        // [rows, d]
+  const void* update = nullptr;   // [rows, d], or null
+  const float* weight = nullptr;  // [d]
+  void* sum = nullptr;            // [rows, d], written where there is an update
+  void* y = nullptr;              // [rows, d]
+  float* scale = nullptr;         // [rows]
+  std::int64_t rows = 0, d = 0;
+  float eps = 0;
+};
+
+/// The gradient of x (and of the update, which is the same), with that of `sum` added where given.
+struct RmsNormBackward {
+  Type type = Type::Float;
+  const void* sum = nullptr;       // [rows, d], as normalised
+  const float* weight = nullptr;   // [d]
+  const float* scale = nullptr;    // [rows]
+  const void* grad_y = nullptr;    // [rows, d]
+  const void* grad_sum = nullptr;  // [rows, d], or null
+  void* grad_x = nullptr;          // [rows, d]
+  float* parts = nullptr;          // [norm_parts(rows), d], scratch
+  float* grad_weight = nullptr;    // [d]
+  std::int64_t rows = 0, d = 0;
+};
+
+/// Turns pairs of neighbours by the angles of their position: lib/nn/rotary.h.
+struct Rotation {
+  Type type = Type::Float;
+  const void* x = nullptr;     // [batch, positions, heads, d]; last stride 1
+  const float* cos = nullptr;  // [positions, d]
+  const float* sin = nullptr;  // [positions, d], negative for the first of a pair
+  void* y = nullptr;           // [batch, positions, heads, d], contiguous
+  std::int64_t batch = 0, positions = 0, heads = 0, d = 0;
+  std::int64_t batch_stride = 0, position_stride = 0, head_stride = 0;  // of x, in values
+  float direction = 1;                                                  // -1 turns backwards
+};
+
+/// y = silu(a) b, where a row holds a and then b.
+struct Gated {
+  Type type = Type::Float;
+  const void* ab = nullptr;  // [rows, 2 width]
+  void* y = nullptr;         // [rows, width]
+  std::int64_t rows = 0, width = 0;
+};
+
+struct GatedBackward {
+  Type type = Type::Float;
+  const void* ab = nullptr;      // [rows, 2 width]
+  const void* grad_y = nullptr;  // [rows, width]
+  void* grad_ab = nullptr;       // [rows, 2 width]
+  std::int64_t rows = 0, width = 0;
+};
+
+/// Rows of `parts`: each is a sum over a share of the rows.
+std::int64_t norm_parts(std::int64_t rows);
+
+/// Null when the kernels were launched, else CUDA's reason.
+const char* rms_norm(const RmsNorm& call, Stream stream);
+const char* rms_norm_backward(const RmsNormBackward& call, Stream stream);
+const char* rotate(const Rotation& call, Stream stream);
+const char* gated(const Gated& call, Stream stream);
+const char* gated_backward(const GatedBackward& call, Stream stream);
+
+}  // namespace mta::nn::cuda

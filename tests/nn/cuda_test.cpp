@@ -1,0 +1,216 @@
+// The functions of lib/nn on a GPU: as exact as separate operations, and the same bits every time.
+#include "lib/nn/feed_forward.h"
+#include "lib/nn/linear.h"
+#include "lib/nn/rms_norm.h"
+#include "lib/nn/rotary.h"
+#include "lib/nn/rounded_weights.h"
+#include "tests/support/random_tensors.h"
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/silu.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace mta {
+namespace {
+
+using check::random_tensor;
+using check::relative_error;
+using Tensors = std::vector<at::Tensor>;
+
+constexpr double kEps = 1e-5;
+const at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16};
+
+class CudaFunctions : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
+  }
+};
+
+/// Several outputs from several inputs.
+using Function = std::function<Tensors(const Tensors&)>;
+
+/// Outputs and then gradients of f at `inputs`, for outputs weighted at random.
+Tensors with_gradients(const Function& f, const Tensors& inputs) {
+  Tensors leaves;
+  for (const at::Tensor& input : inputs) {
+    leaves.push_back(input.detach().clone().set_requires_grad(true));
+  }
+  Tensors results = f(leaves);
+  at::Tensor sum;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const at::Tensor weight = random_tensor(results[i].sizes(), "out" + std::to_string(i));
+    const at::Tensor part = (results[i] * weight.to(results[i].options())).to(at::kDouble).sum();
+    sum = sum.defined() ? sum + part : part;
+  }
+  sum.backward();
+  for (const at::Tensor& leaf : leaves) results.push_back(leaf.grad());
+  return results;
+}
+
+/// `fused` may be off from double by twice what `separate` is, both from the same rounded inputs,
+/// and gives the same bits twice.
+void expect_as_exact(const Function& fused, const Function& separate, const Tensors& inputs,
+                     const std::string& what) {
+  Tensors wide;
+  for (const at::Tensor& input : inputs) wide.push_back(input.to(at::kCPU, at::kDouble));
+  const Tensors truth = with_gradients(separate, wide);
+  const Tensors found = with_gradients(fused, inputs), again = with_gradients(fused, inputs);
+  const Tensors rival = with_gradients(separate, inputs);
+  for (std::size_t i = 0; i < truth.size(); ++i) {
+    const double allowed = 2 * relative_error(rival[i].cpu(), truth[i]) + 1e-7;
+    EXPECT_LE(relative_error(found[i].cpu(), truth[i]), allowed) << what << ", result " << i;
+    EXPECT_TRUE(at::equal(found[i], again[i])) << what << ", result " << i << " twice";
+  }
+}
+
+at::Tensor on_gpu(at::IntArrayRef shape, const char* name, at::ScalarType type) {
+  return random_tensor(shape, name).to(at::kCUDA, type);
+}
+
+at::Tensor separate_norm(const at::Tensor& x, const at::Tensor& weight) {
+  const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor precise = x.to(wide);
+  const at::Tensor scale = (precise.square().mean(-1, true) + kEps).rsqrt();
+  return (precise * scale * weight.to(wide)).to(x.scalar_type());
+}
+
+TEST_F(CudaFunctions, RmsNorm) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {8, 40, 256, 264, 1024, 2048}) {
+      for (const std::int64_t rows : {1, 7, 333, 4100}) {
+        const Tensors inputs = {on_gpu({rows, d}, "x", type), on_gpu({d}, "weight", at::kFloat)};
+        expect_as_exact([](const Tensors& t) { return Tensors{rms_norm(t[0], t[1], kEps)}; },
+                        [](const Tensors& t) { return Tensors{separate_norm(t[0], t[1])}; }, inputs,
+                        "d " + std::to_string(d) + ", rows " + std::to_string(rows));
+      }
+    }
+  }
+}
+
+TEST_F(CudaFunctions, RmsNormOfASum) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {16, 256, 520}) {
+      const Tensors inputs = {on_gpu({3, 67, d}, "x", type), on_gpu({3, 67, d}, "update", type),
+                              on_gpu({d}, "weight", at::kFloat)};
+      expect_as_exact(
+          [](const Tensors& t) {
+            const auto [sum, normed] = add_rms_norm(t[0], t[1], t[2], kEps);
+            return Tensors{sum, normed};
+          },
+          [](const Tensors& t) {
+            const at::Tensor sum = t[0] + t[1];
+            return Tensors{sum, separate_norm(sum, t[2])};
+          },
+          inputs, "d " + std::to_string(d));
+    }
+  }
+}
+
+TEST_F(CudaFunctions, RmsNormOfASumThatOnlyOneResultIsUsedOf) {
+  const at::Tensor weight = on_gpu({64}, "weight", at::kFloat);
+  for (const bool use_sum : {false, true}) {
+    const auto part = [&](const Normed& n) { return Tensors{use_sum ? n.sum : n.normed}; };
+    expect_as_exact(
+        [&](const Tensors& t) {
+          return part(add_rms_norm(t[0], t[1], weight.to(t[0].device()), kEps));
+        },
+        [&](const Tensors& t) {
+          const at::Tensor sum = t[0] + t[1];
+          return part({sum, separate_norm(sum, weight.to(t[0].device()))});
+        },
+        {on_gpu({5, 64}, "x", at::kFloat), on_gpu({5, 64}, "update", at::kFloat)}, "one result");
+  }
+}
+
+TEST_F(CudaFunctions, Rotary) {
+  const auto table = [](const at::Tensor& x) {
+    const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    return make_rotary_table(64, x.size(3), 1000, x.options().dtype(wide));
+  };
+  const auto separate = [&](const at::Tensor& x) {
+    const RotaryTable t = table(x);
+    const at::Tensor wide = x.to(t.cos.scalar_type());
+    const at::Tensor swapped = wide.unflatten(-1, {-1, 2}).flip(-1).flatten(-2);
+    return (wide * t.cos.narrow(0, 5, x.size(1)).unsqueeze(1) +
+            swapped * t.sin.narrow(0, 5, x.size(1)).unsqueeze(1))
+        .to(x.scalar_type());
+  };
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {8, 48, 128}) {
+      // A part of wider rows, as out of a joint projection.
+      const auto head_part = [&](const at::Tensor& x) { return x.narrow(2, 1, 2); };
+      expect_as_exact(
+          [&](const Tensors& t) { return Tensors{rotate(head_part(t[0]), table(t[0]), 5)}; },
+          [&](const Tensors& t) { return Tensors{separate(head_part(t[0]))}; },
+          {on_gpu({3, 37, 4, d}, "x", type)}, "d " + std::to_string(d));
+    }
+  }
+}
+
+TEST_F(CudaFunctions, FeedForward) {
+  const auto separate = [](const Tensors& t) {
+    return Tensors{at::linear(at::silu(at::linear(t[0], t[1])) * at::linear(t[0], t[3]), t[2])};
+  };
+  const auto fused = [](const Tensors& t) { return Tensors{feed_forward(t[0], t[1], t[2], t[3])}; };
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t hidden : {8, 20, 72, 768}) {  // 20: not covered by kernels
+      const std::int64_t d = 40;
+      expect_as_exact(fused, separate,
+                      {on_gpu({2, 33, d}, "x", type), on_gpu({hidden, d}, "w1", type),
+                       on_gpu({d, hidden}, "w2", type), on_gpu({hidden, d}, "w3", type)},
+                      "hidden " + std::to_string(hidden));
+    }
+  }
+}
+
+TEST_F(CudaFunctions, WeightsRoundedTogetherAreThoseRoundedAtUse) {
+  const Tensors weights = {on_gpu({24, 16}, "a", at::kFloat), on_gpu({8, 16}, "b", at::kFloat),
+                           on_gpu({5, 3}, "c", at::kFloat)};
+  const at::Tensor x = on_gpu({7, 16}, "x", at::kBFloat16);
+  const auto products = [&](const Tensors& t) {
+    Tensors out = linear_each(x, {t[0], t[1]});
+    out.push_back(mta::linear(x.narrow(1, 0, 3), t[2]));
+    return out;
+  };
+  const Tensors at_use = with_gradients(products, weights);
+  const Tensors together = with_gradients(
+      [&](const Tensors& t) {
+        const RoundedWeights rounded(t, at::kBFloat16);
+        return products(t);
+      },
+      weights);
+  for (std::size_t i = 0; i < at_use.size(); ++i) {
+    EXPECT_EQ(together[i].scalar_type(), at_use[i].scalar_type());
+    EXPECT_LE(relative_error(together[i].cpu(), at_use[i].cpu()), 1e-2) << i;
+  }
+}
+
+TEST_F(CudaFunctions, LookupsAreThoseOfAnEmbedding) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::uint32_t rows : {1U, 32U, 300U}) {  // 300: LibTorch's own
+      const at::Tensor index = check::random_tokens({4, 50}, rows, "index").to(at::kCUDA);
+      const at::Tensor table = on_gpu({rows, 24}, "table", type);
+      EXPECT_TRUE(at::equal(Lookup(index, rows, type).rows_of(table), at::embedding(table, index)));
+      if (rows == 300) continue;
+      expect_as_exact(
+          [&](const Tensors& t) { return Tensors{Lookup(index, rows, type).rows_of(t[0])}; },
+          [&](const Tensors& t) { return Tensors{at::embedding(t[0], index.to(t[0].device()))}; },
+          {table}, std::to_string(rows) + " rows");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mta
