@@ -2,10 +2,24 @@
 #include "lib/attention/fuse.h"
 
 #include "lib/ops/flash.h"
+#include "lib/ops/last_rows.h"
 
 #include <ATen/core/Tensor.h>
 
 namespace mta {
+
+namespace {
+
+std::string not_fusable_stage(const AttentionPlan& plan) {
+  for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
+    for (const Stage& stage : *stages) {
+      if (!stage.fuse) return "stage \"" + stage.name + "\" has no fused form";
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& input) {
   ops::AttentionCall call{.q = input.q,
@@ -28,13 +42,18 @@ bool is_flash(const AttentionPlan& plan, const AttendInput& input) {
 }
 
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input) {
-  for (const auto* stages : {&plan.on_scores, &plan.on_weights}) {
-    for (const Stage& stage : *stages) {
-      if (!stage.fuse) return "stage \"" + stage.name + "\" has no fused form";
-    }
-  }
+  if (std::string reason = not_fusable_stage(plan); !reason.empty()) return reason;
   const ops::AttentionCall call = fused_call(plan, input);
   return is_flash(plan, input) ? ops::flash_unsupported(call) : ops::unsupported(call);
+}
+
+bool covers_last_rows(const AttentionPlan& plan, const AttendInput& input) {
+  return not_fusable_stage(plan).empty() &&
+         ops::last_rows_unsupported(fused_call(plan, input)).empty();
+}
+
+at::Tensor attend_last_rows(const AttentionPlan& plan, const AttendInput& input) {
+  return ops::last_rows_attention(fused_call(plan, input));
 }
 
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input) {

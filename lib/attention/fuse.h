@@ -20,6 +20,10 @@ bool is_flash(const AttentionPlan& plan, const AttendInput& input);
 /// reason in one clause.
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input);
 
+/// Whether a kernel of its own computes the few last rows that `input` is about.
+bool covers_last_rows(const AttentionPlan& plan, const AttendInput& input);
+at::Tensor attend_last_rows(const AttentionPlan& plan, const AttendInput& input);
+
 /// O = A v as attend() computes it, without keeping any map ("fused").
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input);
 

@@ -30,7 +30,8 @@ bool has_kq(const AttentionConfig& config, std::int64_t layer) {
 constexpr std::int64_t kMebibyte = 1 << 20;
 
 constexpr const char* kRowsOnTheGpu =
-    "calls for the last rows alone (the last layer's answers, decoding) run composed";
+    "calls for the last rows alone (the last layer's answers, decoding) run composed, or by a "
+    "kernel of their own where they are up to 8 rows and a convolution before the softmax at most";
 
 /// On a GPU the fused paths compute all rows; a few rows are little work for the composed one.
 bool covers_rows(const AttendInput& input) { return input.first_row == 0 || input.q.is_cpu(); }
@@ -106,8 +107,13 @@ std::int64_t AttentionLayer::first_query(std::int64_t first_row) const {
 }
 
 Projected AttentionLayer::project(const at::Tensor& x, std::int64_t first) const {
-  const at::Tensor queries = first == 0 ? x : x.narrow(-2, first, x.size(-2) - first);
-  return {mta::linear(queries, wq_), mta::linear(x, wk_), mta::linear(x, wv_)};
+  if (first == 0) {
+    const std::vector<at::Tensor> all = linear_each(x, {wq_, wk_, wv_});
+    return {all[0], all[1], all[2]};
+  }
+  const at::Tensor q = mta::linear(x.narrow(-2, first, x.size(-2) - first), wq_);
+  const std::vector<at::Tensor> both = linear_each(x, {wk_, wv_});
+  return {q, both[0], both[1]};
 }
 
 at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTable& table,
@@ -152,7 +158,12 @@ at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
 at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
                                               const AttentionOptions& options) const {
   at::Tensor output;  // [B, H', R, d_v]
-  if (options.tap != nullptr || path_ == AttentionPath::Composed || !covers_rows(input)) {
+  const bool fused = options.tap == nullptr && path_ == AttentionPath::Fused;
+  if (fused && covers_rows(input)) {
+    output = attend_fused(plan_, input);
+  } else if (fused && covers_last_rows(plan_, input)) {
+    output = attend_last_rows(plan_, input);
+  } else {
     StageTap tap;
     if (options.tap != nullptr) {
       tap = [&](std::string_view stage, const at::Tensor& map) {
@@ -160,13 +171,13 @@ at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
       };
     }
     output = attend(plan_, input, tap);
-  } else {
-    output = attend_fused(plan_, input);
   }
   const MapWindow window = input.window();
   const std::int64_t unwanted = options.first_row - window.first_row;
   const MapWindow wanted{options.first_row, window.rows - unwanted, window.keys};
-  output = finish(plan_, output.narrow(2, unwanted, wanted.rows), wanted);
+  // Not for nothing: the gradient of a part is a copy filled up with zeros.
+  if (unwanted > 0) output = output.narrow(2, unwanted, wanted.rows);
+  output = finish(plan_, output, wanted);
   return mta::linear(output.transpose(1, 2).flatten(2), wo_);  // [B, R, H' d_v] -> [B, R, D]
 }
 

@@ -40,7 +40,8 @@ void seed_flash(const Dropout& dropout, at::Device device) {
 
 at::Tensor flash_attention(const AttentionCall& call) {
   const at::Device device = call.q.device();
-  if (call.dropout.rate > 0 && !cuda::is_capturing(device)) seed_flash(call.dropout, device);
+  const bool seeded = call.dropout.step.defined() || cuda::is_capturing(device);
+  if (call.dropout.rate > 0 && !seeded) seed_flash(call.dropout, device);
   return at::scaled_dot_product_attention(call.q, call.k, call.v, /*attn_mask=*/{},
                                           call.dropout.rate, /*is_causal=*/true);
 }

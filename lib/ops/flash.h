@@ -20,8 +20,8 @@ at::Tensor flash_attention(const AttentionCall& call);
 
 /// Seeds LibTorch's generator of `device` from the dropout's seed and stream; `step` is not read.
 /// `flash_attention` does so by itself, which makes its dropout a pure function of (seed, stream),
-/// but for a stream that is being captured: there the generator must stay as it is, layers draw one
-/// after the other, and whoever replays the graph calls this before each replay.
+/// unless the call has a `step` or its stream is being captured: then layers draw one after the
+/// other, and whoever makes the step calls this before it, or before each replay of its graph.
 void seed_flash(const Dropout& dropout, at::Device device);
 
 }  // namespace mta::ops

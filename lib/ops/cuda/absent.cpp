@@ -2,6 +2,7 @@
 #include "lib/ops/cuda/attention.h"
 #include "lib/ops/cuda/dropout.h"
 #include "lib/ops/cuda/queue.h"
+#include "lib/ops/last_rows.h"
 
 #include <c10/util/Exception.h>
 
@@ -32,3 +33,15 @@ std::vector<at::Tensor> backward(const AttentionCall& /*call*/, const at::Tensor
 }
 
 }  // namespace mta::ops::cuda
+
+namespace mta::ops {
+
+std::string last_rows_unsupported(const AttentionCall& /*call*/) {
+  return "this build is without CUDA";
+}
+
+at::Tensor last_rows_attention(const AttentionCall& /*call*/) {
+  TORCH_CHECK(false, "the attention of the last rows: this build is without CUDA");
+}
+
+}  // namespace mta::ops
