@@ -78,13 +78,31 @@ Summary summary_of(const std::vector<Evaluation>& evaluations, std::int64_t step
   return summary;
 }
 
+Json to_json(const StepTiming& step) {
+  return {{"captured", step.captured},
+          {"reason", step.reason},
+          {"replayed", step.replayed},
+          {"plain", step.plain}};
+}
+
+/// Reports from before there was one have none.
+std::optional<StepTiming> step_timing_from_json(const Json& timing) {
+  const auto found = timing.find("step");
+  if (found == timing.end() || found->is_null()) return std::nullopt;
+  return StepTiming{.captured = found->at("captured").get<bool>(),
+                    .reason = found->at("reason").get<std::string>(),
+                    .replayed = found->at("replayed").get<std::int64_t>(),
+                    .plain = found->at("plain").get<std::int64_t>()};
+}
+
 Json to_json(const Timing& timing) {
   return {{"wall_s", or_null(timing.wall_s)},
           {"train_s", or_null(timing.train_s)},
           {"ms_per_step", or_null(timing.ms_per_step)},
           {"tokens_per_s", or_null(timing.tokens_per_s)},
           {"data_wait_s", or_null(timing.data_wait_s)},
-          {"peak_memory_bytes", or_null(timing.peak_memory_bytes)}};
+          {"peak_memory_bytes", or_null(timing.peak_memory_bytes)},
+          {"step", timing.step ? to_json(*timing.step) : Json(nullptr)}};
 }
 
 Timing timing_from_json(const Json& json) {
@@ -93,7 +111,8 @@ Timing timing_from_json(const Json& json) {
           .ms_per_step = optional_from_json<double>(json.at("ms_per_step")),
           .tokens_per_s = optional_from_json<double>(json.at("tokens_per_s")),
           .data_wait_s = optional_from_json<double>(json.at("data_wait_s")),
-          .peak_memory_bytes = optional_from_json<std::int64_t>(json.at("peak_memory_bytes"))};
+          .peak_memory_bytes = optional_from_json<std::int64_t>(json.at("peak_memory_bytes")),
+          .step = step_timing_from_json(json)};
 }
 
 RunReport parse(const Json& json) {

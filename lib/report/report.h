@@ -37,6 +37,13 @@ struct LayerPath {
   std::string reason;
 };
 
+/// Whether this process's updates were replayed from a graph.
+struct StepTiming {
+  bool captured = false;
+  std::string reason;                    // why not; empty if they were
+  std::int64_t replayed = 0, plain = 0;  // updates
+};
+
 struct Timing {
   std::optional<double> wall_s;       // all of the run, evaluation and set-up included
   std::optional<double> train_s;      // updates only
@@ -44,6 +51,7 @@ struct Timing {
   std::optional<double> tokens_per_s;
   std::optional<double> data_wait_s;  // time in which training waited for a batch
   std::optional<std::int64_t> peak_memory_bytes;
+  std::optional<StepTiming> step;
 };
 
 struct RunReport {

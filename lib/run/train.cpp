@@ -139,6 +139,11 @@ class Run {
     report_.timing.ms_per_step = trainer.median_ms_per_step();
     report_.timing.tokens_per_s = trainer.tokens_per_second();
     report_.timing.data_wait_s = feed.waited_seconds();
+    const StepUse& use = trainer.step_use();
+    report_.timing.step = {.captured = use.replayed > 0,
+                           .reason = use.reason,
+                           .replayed = use.replayed,
+                           .plain = use.plain};
     progress.say(reason == StopReason::Signal
                      ? fmt::format("stopped at step {}; --resume goes on", state_.step)
                      : fmt::format("done after {}", duration_text(wall_seconds())));
@@ -243,6 +248,8 @@ RunResult run_training(const Experiment& experiment, const RunOptions& options) 
   if (auto report = finished_report(files))
     return {.report = *std::move(report), .was_complete = true};
   const at::Device device = resolve_device(options.device);
+  check_graph(experiment.train, device);
+  use_deterministic_algorithms(device, experiment.train.deterministic);
   if (experiment.train.threads) at::set_num_threads(static_cast<int>(*experiment.train.threads));
 
   // What the experiment may be refused for comes first, so that a refused one leaves no folder.

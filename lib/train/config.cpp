@@ -22,6 +22,12 @@ const std::vector<std::pair<Precision, std::string>> kPrecisions = {
     {Precision::Double, "double"},
 };
 
+const std::vector<std::pair<GraphUse, std::string>> kGraphUses = {
+    {GraphUse::Auto, "auto"},
+    {GraphUse::On, "on"},
+    {GraphUse::Off, "off"},
+};
+
 Description describe_stop(StopConfig& config) {
   Description d;
   d.optional_real("seconds", config.seconds,
@@ -79,6 +85,13 @@ Description describe(TrainConfig& config) {
   d.integer("data_threads", config.data_threads,
             "threads that make batches ahead; their number changes no batch",
             {.min = 1, .max = 256});
+  d.choice("graph", config.graph, kGraphUses,
+           "whether a GPU replays whole updates from a CUDA graph, with the same results. auto: "
+           "where it can, and the report says where not and why; on: or fail; off: never");
+  d.boolean(
+      "deterministic", config.deterministic,
+      "on a GPU, add everything up in a fixed order, so that a resumed run has the same bits; "
+      "slower. The CPU always does");
   return d;
 }
 

@@ -12,6 +12,7 @@ namespace mta {
 
 enum class Schedule { Constant, Linear, Cosine, WarmupStableDecay };
 enum class Precision { Fp32, Bf16, Double };
+enum class GraphUse { Auto, On, Off };
 
 /// Rules that end a run before `steps`; null = off. The schedule of the learning rate does not
 /// move.
@@ -39,6 +40,8 @@ struct TrainConfig {
   std::int64_t log_every = 10;
   std::optional<std::int64_t> threads;
   std::int64_t data_threads = 1;
+  GraphUse graph = GraphUse::Auto;  // of updates, on a GPU
+  bool deterministic = false;       // on a GPU; the CPU always is
 };
 
 struct EvaluateConfig {

@@ -119,6 +119,28 @@ void synchronize(at::Device device) {
     c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
+WorkStream::WorkStream(at::Device device) : device_(device) {
+  if (device.is_cpu()) return;
+  synchronize(device);
+  guard_.emplace(c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device));
+}
+
+WorkStream::~WorkStream() {
+  try {
+    synchronize(device_);
+  } catch (const std::exception&) {
+    // The device's error was thrown already, or the next call that needs the device throws it.
+  }
+}
+
+void use_deterministic_algorithms(at::Device device, bool wanted) {
+  if (device.is_cpu()) return;
+  // What LibTorch asks for where it multiplies matrices deterministically; a user's choice counts.
+  if (wanted) ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
+  at::globalContext().setDeterministicAlgorithms(wanted, /*warn_only=*/false);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
+}
+
 std::int64_t peak_memory_bytes(at::Device device) {
   if (device.is_cpu()) {
     rusage usage{};

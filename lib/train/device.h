@@ -2,8 +2,10 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/core/StreamGuard.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,24 @@ DeviceInfo describe_device(at::Device device);
 
 /// Waits until the device has done all that it was given.
 void synchronize(at::Device device);
+/// A stream of a GPU's own beside the default one, which nothing can be recorded on, current on
+/// this thread while this lives. Waits for the device at either end. On the CPU it does nothing.
+class WorkStream {
+ public:
+  explicit WorkStream(at::Device device);
+  ~WorkStream();
+  WorkStream(const WorkStream&) = delete;
+  WorkStream& operator=(const WorkStream&) = delete;
+
+ private:
+  at::Device device_;
+  std::optional<c10::StreamGuard> guard_;
+};
+
+/// Has LibTorch's operations on a GPU add up in a fixed order. To be called before the device is
+/// used; the CPU's always do.
+void use_deterministic_algorithms(at::Device device, bool wanted);
+
 /// The most memory in use so far: by the process for the CPU, by tensors for a GPU. Bytes.
 std::int64_t peak_memory_bytes(at::Device device);
 

@@ -1,6 +1,8 @@
 // The optimiser's state and its step.
 #include "lib/train/optimiser.h"
 
+#include "lib/train/cuda/adamw.h"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_mul.h>
@@ -11,8 +13,11 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 
 namespace mta {
 namespace {
@@ -30,6 +35,16 @@ void copy_into(const at::Tensor& target, const std::map<std::string, at::Tensor>
   target.copy_(found->second);
 }
 
+bool covered_by_kernels(const std::vector<at::Tensor>& tensors) {
+#ifdef MTA_WITH_CUDA
+  return std::all_of(tensors.begin(), tensors.end(), [](const at::Tensor& t) {
+    return t.is_cuda() && t.scalar_type() == at::kFloat && t.is_contiguous();
+  });
+#else
+  return tensors.empty();  // never
+#endif
+}
+
 }  // namespace
 
 AdamW::AdamW(const Parameters& parameters, const TrainConfig& config)
@@ -42,7 +57,11 @@ AdamW::AdamW(const Parameters& parameters, const TrainConfig& config)
   step_ = at::zeros({}, at::TensorOptions(tensors_[0].device()).dtype(at::kFloat));
 }
 
-at::Tensor AdamW::step(double learning_rate) {
+at::Tensor AdamW::step(double learning_rate) { return update(learning_rate); }
+at::Tensor AdamW::step(const at::Tensor& learning_rate) { return update(learning_rate); }
+
+template <class Rate>
+at::Tensor AdamW::update(const Rate& learning_rate) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> gradients;
   gradients.reserve(tensors_.size());
@@ -51,11 +70,14 @@ at::Tensor AdamW::step(double learning_rate) {
     gradients.push_back(tensor.grad());
   }
 
+  step_.add_(1);
+  if constexpr (std::is_same_v<Rate, at::Tensor>) {
+    if (covered_by_kernels(tensors_)) return update_by_kernels(gradients, learning_rate);
+  }
   at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
   if (config_.clip) {
     at::_foreach_mul_(gradients, (*config_.clip / (norm + kNormEpsilon)).clamp_max(1.0));
   }
-  step_.add_(1);
   const std::vector<at::Tensor> steps(tensors_.size(), step_);
   const at::Tensor not_finite = at::isfinite(norm).logical_not().to(at::kFloat);
   at::_fused_adamw_(tensors_, gradients, exp_avg_, exp_avg_sq_, /*max_exp_avg_sqs=*/{}, steps,
@@ -64,6 +86,48 @@ at::Tensor AdamW::step(double learning_rate) {
                     not_finite);
   return norm;
 }
+
+#ifdef MTA_WITH_CUDA
+at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& gradients,
+                                    const at::Tensor& learning_rate) {
+  std::vector<at::Tensor> contiguous;  // alive until the launch
+  std::vector<train::cuda::AdamTensor> table;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const at::Tensor& gradient = contiguous.emplace_back(gradients[i].contiguous());
+    table.push_back({.parameter = tensors_[i].mutable_data_ptr<float>(),
+                     .gradient = gradient.const_data_ptr<float>(),
+                     .exp_avg = exp_avg_[i].mutable_data_ptr<float>(),
+                     .exp_avg_sq = exp_avg_sq_[i].mutable_data_ptr<float>(),
+                     .count = tensors_[i].numel()});
+  }
+  const auto count = static_cast<int>(table.size());
+  const at::Tensor partials =
+      at::empty({train::cuda::adamw_partials(table.data(), count)}, step_.options());
+  const at::Tensor norm = at::empty({}, step_.options());
+  const c10::impl::VirtualGuardImpl guard(at::kCUDA);
+  const char* failure =
+      train::cuda::adamw({.tensors = table.data(),
+                          .tensor_count = count,
+                          .rate = learning_rate.const_data_ptr<float>(),
+                          .step = step_.const_data_ptr<float>(),
+                          .partials = partials.mutable_data_ptr<float>(),
+                          .norm = norm.mutable_data_ptr<float>(),
+                          .beta1 = static_cast<float>(config_.betas[0]),
+                          .beta2 = static_cast<float>(config_.betas[1]),
+                          .eps = static_cast<float>(config_.eps),
+                          .weight_decay = static_cast<float>(config_.weight_decay),
+                          .clip = static_cast<float>(config_.clip.value_or(0))},
+                         static_cast<train::cuda::Stream>(
+                             guard.getStreamNativeHandle(guard.getStream(step_.device()))));
+  TORCH_CHECK(failure == nullptr, "adamw: ", failure);
+  return norm;
+}
+#else
+at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& /*gradients*/,
+                                    const at::Tensor& /*learning_rate*/) {
+  TORCH_CHECK(false, "adamw: this build is without CUDA");
+}
+#endif
 
 void AdamW::forget_gradients() {
   for (at::Tensor& tensor : tensors_) tensor.mutable_grad() = at::Tensor();

@@ -12,7 +12,8 @@
 
 namespace mta {
 
-/// AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2) through LibTorch's fused operator:
+/// AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2) through LibTorch's fused operator, or two
+/// kernels of lib/train/cuda on a GPU:
 ///   p -= lr wd p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 ///   p -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)
 /// Nothing here waits for the device.
@@ -24,6 +25,9 @@ class AdamW {
   /// Scales the gradients down to norm `clip`, then updates the parameters. A gradient that is not
   /// finite changes nothing. Returns the global norm before scaling: a scalar on the device.
   at::Tensor step(double learning_rate);
+  /// The rate as a scalar tensor: double on the CPU, fp32 on the device of a GPU, read when the
+  /// operations run.
+  at::Tensor step(const at::Tensor& learning_rate);
   void forget_gradients();
 
   /// "exp_avg.<parameter>", "exp_avg_sq.<parameter>" and "step": the state itself, not a copy.
@@ -32,6 +36,12 @@ class AdamW {
   void restore(const std::map<std::string, at::Tensor>& state);
 
  private:
+  template <class Rate>
+  at::Tensor update(const Rate& learning_rate);
+  /// On a GPU in fp32; the same formulas, gradients scaled in the same pass and left as they are.
+  at::Tensor update_by_kernels(const std::vector<at::Tensor>& gradients,
+                               const at::Tensor& learning_rate);
+
   const Parameters& parameters_;
   const TrainConfig config_;
   std::vector<at::Tensor> tensors_, exp_avg_, exp_avg_sq_;

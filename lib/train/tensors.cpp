@@ -7,15 +7,9 @@
 
 namespace mta {
 
-TensorBatch to_tensors(const Batch& batch, at::Device device) {
-  TORCH_CHECK(batch.first_scored < batch.length, "a batch without a scored position");
-  // Pinned memory lets the copy overlap with what the device is doing.
-  const auto options = at::TensorOptions().dtype(at::kLong).pinned_memory(!device.is_cpu());
-  const at::Tensor inputs = at::empty({batch.size, batch.length}, options);
-  const at::Tensor targets = at::empty({batch.size, batch.length - batch.first_scored}, options);
-  auto* input = inputs.mutable_data_ptr<std::int64_t>();
-  auto* target = targets.mutable_data_ptr<std::int64_t>();
-
+std::int64_t write_tokens(const Batch& batch, const TokenPlaces& to) {
+  std::int64_t* input = to.inputs;
+  std::int64_t* target = to.targets;
   std::int64_t scored = 0;
   for (std::int64_t row = 0; row < batch.size; ++row) {
     for (std::int64_t t = 0; t < batch.length; ++t) {
@@ -26,6 +20,18 @@ TensorBatch to_tensors(const Batch& batch, at::Device device) {
       scored += batch.scored[at] != 0;
     }
   }
+  return scored;
+}
+
+TensorBatch to_tensors(const Batch& batch, at::Device device) {
+  TORCH_CHECK(batch.first_scored < batch.length, "a batch without a scored position");
+  // Pinned memory lets the copy overlap with what the device is doing.
+  const auto options = at::TensorOptions().dtype(at::kLong).pinned_memory(!device.is_cpu());
+  const at::Tensor inputs = at::empty({batch.size, batch.length}, options);
+  const at::Tensor targets = at::empty({batch.size, batch.length - batch.first_scored}, options);
+  const std::int64_t scored =
+      write_tokens(batch, {.inputs = inputs.mutable_data_ptr<std::int64_t>(),
+                           .targets = targets.mutable_data_ptr<std::int64_t>()});
   return {.inputs = inputs.to(device, /*non_blocking=*/true),
           .targets = targets.to(device, /*non_blocking=*/true),
           .first_row = batch.first_scored,

@@ -23,6 +23,14 @@ struct TensorBatch {
   std::int64_t tokens() const { return inputs.numel(); }
 };
 
+/// Where write_tokens() writes to.
+struct TokenPlaces {
+  std::int64_t* inputs;   // [B, T]
+  std::int64_t* targets;  // [B, T - first_scored]
+};
+/// Returns the number of scored targets.
+std::int64_t write_tokens(const Batch& batch, const TokenPlaces& to);
+
 /// Does not wait for the device.
 TensorBatch to_tensors(const Batch& batch, at::Device device);
 

@@ -2,10 +2,10 @@
 #include "lib/train/trainer.h"
 
 #include "lib/core/error.h"
+#include "lib/train/device.h"
 #include "lib/train/schedule.h"
-#include "lib/train/tensors.h"
 
-#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/stack.h>
 #include <fmt/format.h>
 
@@ -21,9 +21,9 @@ bool due(std::optional<std::int64_t> every, std::int64_t step) {
   return every && step % *every == 0;
 }
 
-/// Values of scalars on the device, with one wait.
-std::vector<double> values_of(const std::vector<at::Tensor>& scalars) {
-  const at::Tensor values = at::stack(scalars).to(at::kCPU, at::kDouble);
+/// Values of tensors on the device, one after the other, with one wait.
+std::vector<double> values_of(const std::vector<at::Tensor>& results) {
+  const at::Tensor values = at::stack(results).to(at::kCPU, at::kDouble);
   const auto* data = values.const_data_ptr<double>();
   return {data, data + values.numel()};
 }
@@ -46,14 +46,19 @@ std::string to_string(StopReason reason) {
 
 Trainer::Trainer(const LanguageModel& model, AdamW& optimiser, const TrainConfig& config,
                  const TrainerOptions& options)
-    : model_(model),
-      optimiser_(optimiser),
-      config_(config),
+    : config_(config),
       options_(options),
+      updater_(model, optimiser, config,
+               {.dropout = options.dropout, .seed = options.seed, .device = options.device}),
       train_seconds_(options.seconds_before),
       logged_seconds_(options.seconds_before) {}
 
 StopReason Trainer::run(std::int64_t first_step, const TrainHooks& hooks) {
+  const WorkStream stream(options_.device);
+  return loop(first_step, hooks);
+}
+
+StopReason Trainer::loop(std::int64_t first_step, const TrainHooks& hooks) {
   for (std::int64_t step = first_step + 1; step <= config_.steps; ++step) {
     since_ = pending_.empty() ? Clock::now() : since_;
     update(step, hooks.next_batch());
@@ -78,37 +83,17 @@ StopReason Trainer::run(std::int64_t first_step, const TrainHooks& hooks) {
   return StopReason::Steps;
 }
 
-void Trainer::update(std::int64_t step, const Batch& samples) {
-  const TensorBatch batch = to_tensors(samples, options_.device);
-  const double lr = learning_rate(config_, step);
-  const std::int64_t parts = config_.accumulate;
-  at::Tensor loss;
-  for (std::int64_t i = 0; i < parts; ++i) {
-    const TensorBatch part = part_of(batch, i, parts);
-    const at::Tensor logits =
-        model_.forward(part.inputs, {.first_row = part.first_row,
-                                     .dropout = options_.dropout,
-                                     .seed = options_.seed,
-                                     .step = static_cast<std::uint64_t>(step * parts + i)});
-    const at::Tensor share = summed_loss(logits, part.targets) / static_cast<double>(batch.scored);
-    share.backward();
-    loss = loss.defined() ? loss + share.detach() : share.detach();
-  }
-  const at::Tensor grad_norm = optimiser_.step(lr);
-  optimiser_.forget_gradients();
-  pending_.push_back({.step = step, .lr = lr, .loss = loss, .grad_norm = grad_norm});
+void Trainer::update(std::int64_t step, const Batch& batch) {
+  pending_.push_back({.step = step, .results = updater_.update(step, batch)});
   ++steps_;
-  tokens_ += batch.tokens();
+  tokens_ += batch.size * batch.length;
 }
 
 std::optional<double> Trainer::settle(const TrainHooks& hooks) {
   if (pending_.empty()) return std::nullopt;
-  std::vector<at::Tensor> scalars;
-  for (const Pending& p : pending_) {
-    scalars.push_back(p.loss);
-    scalars.push_back(p.grad_norm);
-  }
-  const std::vector<double> values = values_of(scalars);
+  std::vector<at::Tensor> results;
+  for (const Pending& p : pending_) results.push_back(p.results);
+  const std::vector<double> values = values_of(results);
   const double seconds = std::chrono::duration<double>(Clock::now() - since_).count();
   train_seconds_ += seconds;
   step_ms_.push_back(kMillisecondsPerSecond * seconds / static_cast<double>(pending_.size()));
@@ -124,7 +109,7 @@ std::optional<double> Trainer::settle(const TrainHooks& hooks) {
     const double since_logged = train_seconds_ - logged_seconds_;
     hooks.log({.step = p.step,
                .loss = loss,
-               .lr = p.lr,
+               .lr = learning_rate(config_, p.step),
                .grad_norm = grad_norm,
                .tokens_per_s = static_cast<double>(tokens_ - logged_tokens_) / since_logged,
                .ms_per_step = kMillisecondsPerSecond * since_logged /

@@ -5,6 +5,7 @@
 #include "lib/model/language_model.h"
 #include "lib/train/config.h"
 #include "lib/train/optimiser.h"
+#include "lib/train/updater.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -69,25 +70,26 @@ class Trainer {
   /// the first update.
   std::optional<double> median_ms_per_step() const;
   std::optional<double> tokens_per_second() const;
+  /// Whether updates were replayed from a graph.
+  const StepUse& step_use() const { return updater_.use(); }
 
  private:
   using Clock = std::chrono::steady_clock;
 
   struct Pending {
     std::int64_t step;
-    double lr;
-    at::Tensor loss, grad_norm;  // scalars on the device
+    at::Tensor results;  // loss and gradient's norm, [2] on the device
   };
 
+  StopReason loop(std::int64_t first_step, const TrainHooks& hooks);
   void update(std::int64_t step, const Batch& batch);
   /// Waits for the device, checks and logs the pending steps. Returns the last loss.
   std::optional<double> settle(const TrainHooks& hooks);
   std::optional<StopReason> reason_to_stop(std::int64_t step, const TrainHooks& hooks) const;
 
-  const LanguageModel& model_;
-  AdamW& optimiser_;
   const TrainConfig config_;
   const TrainerOptions options_;
+  Updater updater_;
 
   std::vector<Pending> pending_;
   Clock::time_point since_;  // what follows is not in train_seconds_ yet

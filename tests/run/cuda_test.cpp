@@ -1,15 +1,24 @@
 // Whole runs on a GPU: the same course as on the CPU, nothing lost when the host runs ahead.
 #include "lib/core/error.h"
+#include "lib/nn/safetensors.h"
 #include "lib/run/train.h"
 #include "lib/train/device.h"
 #include "lib/train/json_lines.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/tiny_experiment.h"
 
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <csignal>
 #include <filesystem>
+#include <map>
+#include <ostream>
+#include <streambuf>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mta {
@@ -84,6 +93,149 @@ TEST_F(CudaRun, GoesOnFromACheckpoint) {
   EXPECT_EQ(report.status, RunStatus::Done);
   EXPECT_EQ(report.steps, 100);
   EXPECT_EQ(metrics("whole").size(), 20U);
+}
+
+/// All that a run leaves except times.
+struct Course {
+  std::vector<std::string> lines;
+  std::map<std::string, at::Tensor> tensors;
+};
+
+Course course_of(const std::filesystem::path& folder) {
+  Course course;
+  for (const char* file : {"metrics.jsonl", "evaluations.jsonl"}) {
+    for (Json line : read_json_lines(folder / file)) {
+      for (const char* time : {"tokens_per_s", "ms_per_step", "elapsed_s"}) line.erase(time);
+      course.lines.push_back(line.dump());
+    }
+  }
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    course.tensors.merge(read_safetensors(folder / "checkpoint" / file).tensors);
+  }
+  return course;
+}
+
+void expect_same_bits(const Course& found, const Course& wanted) {
+  EXPECT_EQ(found.lines, wanted.lines);
+  ASSERT_EQ(found.tensors.size(), wanted.tensors.size());
+  for (const auto& [name, tensor] : wanted.tensors) {
+    EXPECT_TRUE(at::equal(found.tensors.at(name), tensor)) << name;
+  }
+}
+
+const std::vector<std::string> kBits = {"/model/layers=2",
+                                        "/train/steps=60",
+                                        "/train/checkpoint_every=25",
+                                        "/evaluate/every=20",
+                                        "/evaluate/modes=[\"correct\", \"reference\"]",
+                                        "/model/attention_dropout=0.1",
+                                        "/train/deterministic=true"};
+
+std::vector<std::string> with(std::vector<std::string> settings,
+                              const std::vector<std::string>& more) {
+  settings.insert(settings.end(), more.begin(), more.end());
+  return settings;
+}
+
+TEST_F(CudaRun, ReplayedUpdatesHaveTheBitsOfPlainOnes) {
+  for (const char* variant : {"standard", "kq_before_only", "multi_token"}) {
+    for (const char* precision : {"fp32", "bf16"}) {
+      SCOPED_TRACE(std::string(variant) + " in " + precision);
+      const std::vector<std::string> settings =
+          with(kBits, {std::string("/attention={\"variant\": \"") + variant + "\"}",
+                       std::string("/train/precision=") + precision, "/train/accumulate=2"});
+      const std::string name = std::string(variant) + precision;
+      const RunReport replayed = train(name + "on", "cuda:0", with(settings, {"/train/graph=on"}));
+      const RunReport plain = train(name + "off", "cuda:0", with(settings, {"/train/graph=off"}));
+      EXPECT_TRUE(replayed.timing.step->captured);
+      EXPECT_EQ(replayed.timing.step->replayed, 57);
+      EXPECT_EQ(replayed.timing.step->plain, 3);
+      EXPECT_EQ(replayed.timing.step->reason, "");
+      EXPECT_FALSE(plain.timing.step->captured);
+      EXPECT_EQ(plain.timing.step->reason, "/train/graph is \"off\"");
+      expect_same_bits(course_of(scratch_.path() / (name + "on")),
+                       course_of(scratch_.path() / (name + "off")));
+    }
+  }
+}
+
+/// Interrupts the run when it reports its first evaluation.
+class InterruptingLog final : public std::streambuf {
+ protected:
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    seen_.append(text, static_cast<std::size_t>(size));
+    if (!done_ && seen_.find("20/60") != std::string::npos) {
+      done_ = true;
+      std::raise(SIGINT);
+    }
+    return size;
+  }
+  int overflow(int letter) override {
+    const auto text = static_cast<char>(letter);
+    xsputn(&text, 1);
+    return letter;
+  }
+
+ private:
+  std::string seen_;
+  bool done_ = false;
+};
+
+TEST_F(CudaRun, AResumedRunHasTheBitsOfAWholeOne) {
+  for (const char* precision : {"fp32", "bf16"}) {
+    SCOPED_TRACE(precision);
+    const std::vector<std::string> settings =
+        with(kBits, {std::string("/train/precision=") + precision});
+    const std::string name = precision;
+    train(name + "whole", "cuda:0", settings);
+    const std::filesystem::path folder = scratch_.path() / (name + "part");
+    InterruptingLog interrupt;
+    std::ostream log(&interrupt);
+    const RunReport part =
+        run_training(
+            check::tiny_experiment(settings),
+            {.directory = folder, .device = "cuda:0", .progress = ProgressKind::Plain, .log = &log})
+            .report;
+    ASSERT_EQ(part.status, RunStatus::Stopped);
+    EXPECT_GT(part.steps, 20);
+    EXPECT_LT(part.steps, 60);
+    EXPECT_EQ(train(name + "part", "cuda:0", settings, true).status, RunStatus::Done);
+    expect_same_bits(course_of(folder), course_of(scratch_.path() / (name + "whole")));
+  }
+}
+
+/// Mean distance between the losses of two runs, step by step.
+double distance(const std::vector<Json>& a, const std::vector<Json>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    sum += std::abs(a[i].at("loss").get<double>() - b.at(i).at("loss").get<double>());
+  }
+  return sum / static_cast<double>(a.size());
+}
+
+TEST_F(CudaRun, FusedAndComposedLossesAgreeWithinRounding) {
+  const std::pair<const char*, const char*> variants[] = {
+      {"kq_before_only", "0.1"}, {"multi_token", "0.1"}, {"standard", "0"}};
+  for (const auto& [variant, dropout] : variants) {
+    SCOPED_TRACE(variant);
+    const auto losses = [&, v = std::string(variant), d = std::string(dropout)](
+                            const std::string& precision, const std::string& path) {
+      const std::string name = v + precision + path;
+      const RunReport report =
+          train(name, "cuda:0",
+                {"/model/layers=2", "/train/steps=200", "/train/log_every=1", "/train/lr=1e-3",
+                 "/evaluate/every=null", "/model/attention_dropout=" + d,
+                 "/attention={\"variant\": \"" + v + "\", \"path\": \"" + path + "\"}",
+                 "/train/precision=" + precision});
+      EXPECT_EQ(report.attention_path[0].path, path);
+      return metrics(name);
+    };
+    const std::vector<Json> exact = losses("fp32", "composed");
+    const std::vector<Json> composed = losses("bf16", "composed"), fused = losses("bf16", "fused");
+    ASSERT_EQ(exact.size(), 200U);
+    EXPECT_LE(distance(fused, exact), 2 * distance(composed, exact) + 1e-3);
+    EXPECT_GT(distance(fused, exact), 0);
+  }
 }
 
 }  // namespace

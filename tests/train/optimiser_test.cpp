@@ -136,6 +136,21 @@ TEST(AdamW, GoesOnFromItsState) {
   EXPECT_TRUE(at::equal(whole.at("b"), resumed.at("b")));
 }
 
+TEST(AdamW, TakesTheRateAsATensor) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    Parameters number = make_parameters(type), tensor = make_parameters(type);
+    AdamW first(number, config_of()), second(tensor, config_of());
+    for (int t = 1; t <= 3; ++t) {
+      set_gradients(number, t);
+      set_gradients(tensor, t);
+      first.step(0.1 / t);
+      second.step(at::tensor({0.1 / t}, at::kDouble).squeeze());
+    }
+    EXPECT_TRUE(at::equal(number.at("a"), tensor.at("a")));
+    EXPECT_TRUE(at::equal(number.at("b"), tensor.at("b")));
+  }
+}
+
 TEST(AdamW, RefusesTheStateOfAnotherModel) {
   Parameters parameters = make_parameters(at::kFloat);
   AdamW optimiser(parameters, config_of());

@@ -1,0 +1,90 @@
+// Updates on the CPU: never recorded, refused where a graph is demanded, and what they return.
+#include "lib/train/updater.h"
+
+#include "lib/core/error.h"
+#include "lib/data/training_set.h"
+#include "lib/run/model.h"
+#include "lib/train/tensors.h"
+#include "tests/support/tiny_experiment.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+namespace mta {
+namespace {
+
+struct Fixture {
+  explicit Fixture(const std::vector<std::string>& settings)
+      : experiment(check::tiny_experiment(settings)),
+        model(make_model(experiment, at::kCPU)),
+        optimiser(model->parameters(), experiment.train),
+        updater(*model, optimiser, experiment.train, {}) {}
+
+  Experiment experiment;
+  std::unique_ptr<LanguageModel> model;
+  AdamW optimiser;
+  Updater updater;
+  TrainingSet set{experiment.task, 1, experiment.train.batch};
+};
+
+TEST(Updater, ReturnsTheLossBeforeTheUpdate) {
+  Fixture fixture({});
+  const Batch batch = fixture.set.batch(0);
+  const TensorBatch tensors = to_tensors(batch, at::kCPU);
+  double loss = 0;
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor logits =
+        fixture.model->forward(tensors.inputs, {.first_row = tensors.first_row});
+    loss = summed_loss(logits, tensors.targets).item<double>();
+  }
+  const at::Tensor results = fixture.updater.update(1, batch);
+  EXPECT_NEAR(results[0].item<double>(), loss / static_cast<double>(tensors.scored), 1e-6);
+  EXPECT_GT(results[1].item<double>(), 0);
+}
+
+TEST(Updater, IsPlainOnTheCpuAndSaysWhy) {
+  for (const char* graph : {"auto", "off"}) {
+    Fixture fixture({std::string("/train/graph=") + graph});
+    for (std::int64_t step = 1; step <= 5; ++step) {
+      fixture.updater.update(step, fixture.set.batch(step - 1));
+    }
+    EXPECT_EQ(fixture.updater.use().plain, 5);
+    EXPECT_EQ(fixture.updater.use().replayed, 0);
+    EXPECT_EQ(fixture.updater.use().reason, "the device is the CPU");
+  }
+}
+
+TEST(Updater, AGraphThatIsDemandedOfTheCpuIsRefused) {
+  try {
+    Fixture fixture({"/train/graph=on"});
+    FAIL() << "accepted";
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what())
+                  .rfind("/train/graph: \"on\" needs a GPU, but the device is the CPU", 0),
+              0U)
+        << error.what();
+  }
+}
+
+TEST(WriteTokens, MarksWhatIsNotScored) {
+  Batch batch;
+  batch.size = 2, batch.length = 3, batch.first_scored = 1;
+  batch.inputs = {1, 2, 3, 4, 5, 6};
+  batch.targets = {2, 3, 7, 5, 6, 8};
+  batch.scored = {0, 1, 1, 0, 0, 1};
+  std::int64_t inputs[6] = {}, targets[4] = {};
+  EXPECT_EQ(write_tokens(batch, {.inputs = inputs, .targets = targets}), 3);
+  EXPECT_EQ(std::vector<std::int64_t>(inputs, inputs + 6),
+            (std::vector<std::int64_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(std::vector<std::int64_t>(targets, targets + 4),
+            (std::vector<std::int64_t>{3, 7, kUnscored, 8}));
+}
+
+}  // namespace
+}  // namespace mta
