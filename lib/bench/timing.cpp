@@ -36,6 +36,14 @@ Spread spread_of(std::vector<double> values) {
           .most = values.back()};
 }
 
+Spread scaled(const Spread& spread, double factor) {
+  return {.median = factor * spread.median,
+          .lower = factor * spread.lower,
+          .upper = factor * spread.upper,
+          .least = factor * spread.least,
+          .most = factor * spread.most};
+}
+
 std::vector<TurnTimes> time_in_turns(const std::vector<Candidate>& candidates,
                                      const TimingOptions& options) {
   std::vector<std::vector<double>> ms(candidates.size());

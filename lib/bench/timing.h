@@ -17,6 +17,7 @@ struct Spread {
   double least = 0, most = 0;
 };
 Spread spread_of(std::vector<double> values);
+Spread scaled(const Spread& spread, double factor);
 
 struct Candidate {
   std::string name;

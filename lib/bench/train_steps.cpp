@@ -1,14 +1,16 @@
 // One trainer for each experiment, stepped in turns.
 #include "lib/bench/train_steps.h"
 
+#include "lib/bench/device_profile.h"
 #include "lib/bench/provenance.h"
 #include "lib/data/training_set.h"
 #include "lib/run/model.h"
 #include "lib/train/device.h"
-#include "lib/train/trainer.h"
+#include "lib/train/updater.h"
 
 #include <ATen/Parallel.h>
 
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -17,54 +19,67 @@ namespace {
 
 constexpr std::int64_t kBatches =
     8;  // different ones, so that no step sees what it has just learnt
+constexpr std::int64_t kStepsATurn = 50;  // on a GPU, which is waited for once a turn
+constexpr std::int64_t kProfiledSteps = 20;
 
-/// A model in training that makes one update at a time.
+/// A model in training that makes a few updates at a time and waits for them.
 class Stepper {
  public:
   Stepper(const Experiment& experiment, at::Device device)
       : experiment_(experiment),
         device_(device),
         model_(make_model(experiment, device)),
-        optimiser_(model_->parameters(), experiment.train) {
+        optimiser_(model_->parameters(), experiment.train),
+        updater_(*model_, optimiser_, endless(experiment.train),
+                 {.dropout = experiment.model.attention_dropout,
+                  .seed = static_cast<std::uint64_t>(experiment.seeds.train),
+                  .device = device}) {
     const TrainingSet set(experiment.task, static_cast<std::uint64_t>(experiment.seeds.data),
                           experiment.train.batch);
     for (std::int64_t k = 0; k < kBatches; ++k) batches_.push_back(set.batch(k));
   }
 
-  void step() {
-    TrainConfig config = experiment_.train;
-    config.steps = step_ + 1;
-    config.log_every = 1;  // each step is waited for
-    config.checkpoint_every.reset();
-    Trainer trainer(*model_, optimiser_, config,
-                    {.evaluate_every = std::nullopt,
-                     .dropout = experiment_.model.attention_dropout,
-                     .seed = static_cast<std::uint64_t>(experiment_.seeds.train),
-                     .device = device_});
-    trainer.run(step_, {.next_batch = [this] { return batches_[next()]; },
-                        .log = [](const StepMetrics&) {},
-                        .progress = [](std::int64_t, std::optional<double>) {},
-                        .evaluate = [](std::int64_t) { return std::optional<double>(); },
-                        .save = [](std::int64_t, std::optional<StopReason>) {},
-                        .interrupted = [] { return false; }});
-    ++step_;
+  void steps(std::int64_t count) {
+    use_deterministic_algorithms(device_, experiment_.train.deterministic);
+    for (std::int64_t i = 0; i < count; ++i) {
+      results_ = updater_.update(step_ + 1, batches_[static_cast<std::size_t>(step_ % kBatches)]);
+      ++step_;
+    }
+    synchronize(device_);
   }
 
-  Json paths() const {
+  /// What the report says of it beside its times. The last steps are profiled.
+  Json describe() {
     Json list = Json::array();
     for (const LayerPath& layer : attention_paths(*model_)) list.push_back(layer.path);
-    return list;
+    const StepUse use = updater_.use();
+    Json json = {{"attention_path", std::move(list)},
+                 {"step", {{"captured", use.replayed > 0}, {"reason", use.reason}}},
+                 {"last_loss", results_[0].item<double>()},
+                 {"profile", nullptr}};
+    if (!device_.is_cpu()) {
+      json["profile"] =
+          profile_json(profile_kernels(device_, [&] { steps(kProfiledSteps); }), kProfiledSteps);
+    }
+    return json;
   }
+
   std::int64_t tokens() const { return batches_[0].size * batches_[0].length; }
 
  private:
-  std::size_t next() const { return static_cast<std::size_t>(step_ % kBatches); }
+  /// The schedule needs an end; nothing here does.
+  static TrainConfig endless(TrainConfig config) {
+    config.steps = std::numeric_limits<std::int32_t>::max();
+    return config;
+  }
 
   const Experiment& experiment_;
   at::Device device_;
   std::unique_ptr<LanguageModel> model_;
   AdamW optimiser_;
+  Updater updater_;
   std::vector<Batch> batches_;
+  at::Tensor results_;
   std::int64_t step_ = 0;
 };
 
@@ -74,30 +89,42 @@ Json bench_train_steps(const TrainStepBench& bench) {
   const at::Device device = resolve_device(bench.device);
   if (bench.threads > 0) at::set_num_threads(static_cast<int>(bench.threads));
   Provenance provenance = bench_provenance(device, bench.command_line);
+  const WorkStream stream(device);
+  const std::int64_t steps = device.is_cpu() ? 1 : kStepsATurn;
 
   std::vector<std::unique_ptr<Stepper>> steppers;
   std::vector<Candidate> candidates;
+  std::vector<std::int64_t> memory;  // peak with this case's model and those before it
   for (const Experiment& experiment : bench.experiments) {
     steppers.push_back(std::make_unique<Stepper>(experiment, device));
-    candidates.push_back(
-        {.name = experiment.name, .run = [stepper = steppers.back().get()] { stepper->step(); }});
+    steppers.back()->steps(steps);
+    memory.push_back(peak_memory_bytes(device));
+    candidates.push_back({.name = experiment.name, .run = [stepper = steppers.back().get(), steps] {
+                            stepper->steps(steps);
+                          }});
   }
   const std::vector<TurnTimes> timings = time_in_turns(candidates, bench.timing);
-  provenance.ended = utc_now();
 
   Json cases = Json::array();
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    cases.push_back({{"name", timings[i].name},
-                     {"ms_per_step", to_json(timings[i].ms)},
-                     {"ratio_to_first", to_json(timings[i].ratio)},
-                     {"tokens_per_s",
-                      1000.0 * static_cast<double>(steppers[i]->tokens()) / timings[i].ms.median},
-                     {"attention_path", steppers[i]->paths()},
-                     {"experiment", to_json(bench.experiments[i])}});
+    const Spread ms = scaled(timings[i].ms, 1 / static_cast<double>(steps));
+    Json entry = {{"name", timings[i].name},
+                  {"ms_per_step", to_json(ms)},
+                  {"ratio_to_first", to_json(timings[i].ratio)},
+                  {"tokens_per_s", 1000.0 * static_cast<double>(steppers[i]->tokens()) / ms.median},
+                  {"peak_memory_bytes", memory[i]},
+                  {"experiment", to_json(bench.experiments[i])}};
+    entry.update(steppers[i]->describe());
+    if (!entry["profile"].is_null()) {
+      entry["gpu_busy"] = entry["profile"]["kernel_ms"].get<double>() / ms.median;
+    }
+    cases.push_back(std::move(entry));
   }
-  return {{"schema", "mta.bench/1"},     {"kind", "train"},
-          {"turns", bench.timing.turns}, {"warm_up", bench.timing.warm_up},
-          {"cases", std::move(cases)},   {"provenance", to_json(provenance)}};
+  provenance.ended = utc_now();
+  return {
+      {"schema", "mta.bench/1"},          {"kind", "train"},       {"turns", bench.timing.turns},
+      {"warm_up", bench.timing.warm_up},  {"steps_a_turn", steps}, {"cases", std::move(cases)},
+      {"provenance", to_json(provenance)}};
 }
 
 }  // namespace mta

@@ -18,8 +18,10 @@ struct TrainStepBench {
   std::vector<std::string> command_line;
 };
 
-/// Whole updates as the trainer makes them: batch to tensors, forward, backward, clipping, AdamW,
-/// and the wait for the loss; making the batches is not counted. Report of schema mta.bench/1.
+/// Whole updates as the trainer makes them: batch to tensors, forward, backward, clipping and
+/// AdamW; making the batches is not counted. A turn is one update and the wait for it on the CPU;
+/// on a GPU it is 50, with one wait, and the share of time of each part of a step is profiled
+/// afterwards. Report of schema mta.bench/1.
 Json bench_train_steps(const TrainStepBench& bench);
 
 }  // namespace mta

@@ -1,0 +1,113 @@
+// LibTorch's profiler, and names of kernels.
+#include "lib/bench/device_profile.h"
+
+#include "lib/train/device.h"
+
+#include <torch/csrc/autograd/profiler_kineto.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+namespace mta {
+namespace {
+
+constexpr std::size_t kLongest = 30;  // kernels that the report names
+constexpr double kNanosecondsPerMillisecond = 1e6;
+
+/// The first part of whose words one stands in the name counts.
+struct Part {
+  const char* name;
+  std::vector<const char*> words;
+};
+const std::vector<Part>& parts() {
+  static const std::vector<Part> all = {
+      {"norms", {"RmsNorm", "sum_parts_kernel"}},
+      {"rotary", {"Rotation"}},
+      {"gate", {"Gated"}},
+      {"attention", {"mta::kernels", "flash", "fmha"}},
+      {"matrix products", {"gemm", "nvjet", "cutlass", "splitK", "cublas", "gemv"}},
+      {"optimiser", {"multi_tensor", "lpnorm"}},
+      {"copies", {"Memcpy", "Memset", "CatArray", "FillFunctor"}},
+  };
+  return all;
+}
+
+/// "void a::b<T>(args)" -> its first 120 letters.
+std::string short_name(const std::string& name) {
+  constexpr std::size_t kLetters = 120;
+  const std::string start = "void ";
+  return name.substr(name.rfind(start, 0) == 0 ? start.size() : 0, kLetters);
+}
+
+Json entry(const char* key, const KernelTime& time, double all_ms, double steps) {
+  return {{key, time.name},
+          {"ms", time.ms / steps},
+          {"share", all_ms > 0 ? time.ms / all_ms : 0},
+          {"launches", static_cast<double>(time.launches) / steps}};
+}
+
+}  // namespace
+
+std::vector<KernelTime> profile_kernels(at::Device device, const std::function<void()>& work) {
+  namespace profiler = torch::autograd::profiler;
+  const std::set<profiler::ActivityType> activities = {profiler::ActivityType::CUDA};
+  const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);
+  synchronize(device);
+  profiler::prepareProfiler(config, activities);
+  profiler::enableProfiler(config, activities);
+  work();
+  synchronize(device);
+  const auto result = profiler::disableProfiler();
+
+  std::map<std::string, KernelTime> by_name;
+  for (const profiler::KinetoEvent& event : result->events()) {
+    if (event.deviceType() != device.type()) continue;
+    KernelTime& time = by_name[event.name()];
+    time.name = event.name();
+    time.ms += static_cast<double>(event.durationNs()) / kNanosecondsPerMillisecond;
+    ++time.launches;
+  }
+  std::vector<KernelTime> times;
+  for (auto& [unused, time] : by_name) times.push_back(std::move(time));
+  std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
+  return times;
+}
+
+std::string part_of_step(const std::string& kernel) {
+  for (const Part& part : parts()) {
+    for (const char* word : part.words) {
+      if (kernel.find(word) != std::string::npos) return part.name;
+    }
+  }
+  return "other";
+}
+
+Json profile_json(const std::vector<KernelTime>& kernels, std::int64_t steps) {
+  std::map<std::string, KernelTime> by_part;
+  double all_ms = 0;
+  for (const KernelTime& kernel : kernels) {
+    KernelTime& part = by_part[part_of_step(kernel.name)];
+    part.ms += kernel.ms;
+    part.launches += kernel.launches;
+    all_ms += kernel.ms;
+  }
+  std::vector<KernelTime> sorted;
+  for (auto& [name, time] : by_part) {
+    sorted.push_back({.name = name, .ms = time.ms, .launches = time.launches});
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
+
+  const auto count = static_cast<double>(steps);
+  Json part_list = Json::array(), kernel_list = Json::array();
+  for (const KernelTime& part : sorted) part_list.push_back(entry("part", part, all_ms, count));
+  for (std::size_t i = 0; i < std::min(kernels.size(), kLongest); ++i) {
+    KernelTime kernel = kernels[i];
+    kernel.name = short_name(kernel.name);
+    kernel_list.push_back(entry("kernel", kernel, all_ms, count));
+  }
+  return {{"kernel_ms", all_ms / count}, {"parts", part_list}, {"kernels", kernel_list}};
+}
+
+}  // namespace mta

@@ -1,0 +1,47 @@
+// Kernels to the parts of a step: by name, with shares that add up.
+#include "lib/bench/device_profile.h"
+
+#include <gtest/gtest.h>
+
+namespace mta {
+namespace {
+
+TEST(PartOfStep, GoesByTheKernelsName) {
+  const std::pair<const char*, const char*> names[] = {
+      {"void mta::nn::cuda::(anonymous namespace)::backward_kernel<float, 1>(mta::nn::cuda::"
+       "RmsNormBackward)",
+       "norms"},
+      {"void mta::nn::cuda::(anonymous namespace)::rotate_kernel<float>(mta::nn::cuda::Rotation)",
+       "rotary"},
+      {"void mta::nn::cuda::(anonymous namespace)::forward_kernel<float>(mta::nn::cuda::Gated)",
+       "gate"},
+      {"void mta::kernels::(anonymous namespace)::post_kernel<2>(mta::kernels::Extent)",
+       "attention"},
+      {"void flash::flash_bwd_kernel<Flash_bwd_kernel_traits<128>>(flash::Flash_bwd_params)",
+       "attention"},
+      {"nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NNT", "matrix products"},
+      {"sm90_xmma_gemm_bf16bf16_bf16f32_f32_nn_n", "matrix products"},
+      {"void at::native::multi_tensor_apply_kernel<at::native::FusedAdamMathFunctor>", "optimiser"},
+      {"Memcpy HtoD (Pinned -> Device)", "copies"},
+      {"void at::native::elementwise_kernel<128, 4>(int)", "other"},
+  };
+  for (const auto& [name, part] : names) EXPECT_EQ(part_of_step(name), part) << name;
+}
+
+TEST(ProfileJson, GivesTimesAStepAndSharesThatAddUp) {
+  const Json json = profile_json({{.name = "void gemm<float>()", .ms = 6, .launches = 4},
+                                  {.name = "other_gemm", .ms = 2, .launches = 2},
+                                  {.name = "Memcpy HtoD", .ms = 2, .launches = 2}},
+                                 2);
+  EXPECT_DOUBLE_EQ(json["kernel_ms"].get<double>(), 5);
+  ASSERT_EQ(json["parts"].size(), 2U);
+  EXPECT_EQ(json["parts"][0],
+            (Json{{"part", "matrix products"}, {"ms", 4.0}, {"share", 0.8}, {"launches", 3.0}}));
+  EXPECT_EQ(json["parts"][1]["part"], "copies");
+  EXPECT_DOUBLE_EQ(json["parts"][1]["share"].get<double>(), 0.2);
+  ASSERT_EQ(json["kernels"].size(), 3U);
+  EXPECT_EQ(json["kernels"][0]["kernel"], "gemm<float>()");
+}
+
+}  // namespace
+}  // namespace mta
