@@ -51,7 +51,7 @@ struct Timing {
   std::optional<double> tokens_per_s;
   std::optional<double> data_wait_s;  // time in which training waited for a batch
   std::optional<std::int64_t> peak_memory_bytes;
-  std::optional<StepTiming> step;
+  std::optional<StepTiming> step = std::nullopt;
 };
 
 struct RunReport {
