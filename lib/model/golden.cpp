@@ -14,9 +14,11 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <functional>
 #include <sstream>
 #include <utility>
+#include <vector>
 
 namespace mta {
 namespace {
@@ -30,6 +32,7 @@ struct Golden {
   const std::string& name;
   const GoldenOptions& options;
 
+  bool is_model() const { return file.tensors.contains("tokens"); }
   const at::Tensor& tensor(const std::string& key) const {
     const auto found = file.tensors.find(key);
     if (found == file.tensors.end()) throw UserError(name, "has no tensor \"" + key + "\"");
@@ -229,11 +232,25 @@ Run run_model(const Golden& golden, AttentionPath path) {
 }
 
 Run run_golden(const Golden& golden, AttentionPath path) {
-  return golden.file.tensors.contains("tokens") ? run_model(golden, path) : run_layer(golden, path);
+  return golden.is_model() ? run_model(golden, path) : run_layer(golden, path);
 }
 
 /// Half a unit in the last place of 1.
 double rounding_of(at::ScalarType type) { return type == at::kHalf ? 0x1p-11 : 0x1p-8; }
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+std::vector<double> composed_errors(const Golden& golden) {
+  std::vector<double> errors;
+  for (const Pair& pair : run_golden(golden, AttentionPath::Composed).pairs) {
+    errors.push_back(pair.error());
+  }
+  return errors;
+}
 
 GoldenReport judge(const Golden& golden) {
   const Run run = run_golden(golden, golden.options.path);
@@ -243,11 +260,14 @@ GoldenReport judge(const Golden& golden) {
         {.tensor = pair.name, .error = pair.error(), .tolerance = pair.tolerance});
   }
   if (golden.options.compute != at::kFloat) {
-    const Run composed = run_golden(golden, AttentionPath::Composed);
+    const std::vector<double> composed = composed_errors(golden);
+    // Rounding adds up through the layers of a model; the error of a gradient of a few entries is
+    // one draw of it, and the composed path's may be small by luck.
+    const double least = golden.is_model() ? median(composed) : 0;
     for (std::size_t i = 0; i < report.results.size(); ++i) {
-      const double error = composed.pairs[i].error();
-      report.results[i].composed_error = error;
-      report.results[i].tolerance = 2 * error + rounding_of(golden.options.compute);
+      report.results[i].composed_error = composed[i];
+      report.results[i].tolerance =
+          2 * std::max(composed[i], least) + rounding_of(golden.options.compute);
     }
   }
   for (GoldenResult& result : report.results) result.pass = result.error <= result.tolerance;
