@@ -46,6 +46,28 @@ const std::vector<std::string>& evaluation_modes() {
   return modes;
 }
 
+namespace {
+
+/// How the machine computes it; none of it changes what is computed, but for rounding.
+void describe_execution(TrainConfig& config, Description& d) {
+  d.optional_integer("threads", config.threads,
+                     "CPU threads of an operation; off means all cores. Another number gives other "
+                     "rounding",
+                     {.min = 1, .max = 1024});
+  d.integer("data_threads", config.data_threads,
+            "threads that make batches ahead; their number changes no batch",
+            {.min = 1, .max = 256});
+  d.choice("graph", config.graph, kGraphUses,
+           "whether a GPU replays whole updates from a CUDA graph, with the same results. auto: "
+           "where it can, and the report says where not and why; on: or fail; off: never");
+  d.boolean(
+      "deterministic", config.deterministic,
+      "on a GPU, add everything up in a fixed order, so that a resumed run has the same bits; "
+      "slower. The CPU always does");
+}
+
+}  // namespace
+
 Description describe(TrainConfig& config) {
   Description d;
   d.integer("steps", config.steps, "updates of the parameters", {.min = 1});
@@ -78,20 +100,7 @@ Description describe(TrainConfig& config) {
   d.optional_integer("checkpoint_every", config.checkpoint_every,
                      "steps between checkpoints; the end always has one", {.min = 1});
   d.integer("log_every", config.log_every, "steps between lines of metrics.jsonl", {.min = 1});
-  d.optional_integer("threads", config.threads,
-                     "CPU threads of an operation; off means all cores. Another number gives other "
-                     "rounding",
-                     {.min = 1, .max = 1024});
-  d.integer("data_threads", config.data_threads,
-            "threads that make batches ahead; their number changes no batch",
-            {.min = 1, .max = 256});
-  d.choice("graph", config.graph, kGraphUses,
-           "whether a GPU replays whole updates from a CUDA graph, with the same results. auto: "
-           "where it can, and the report says where not and why; on: or fail; off: never");
-  d.boolean(
-      "deterministic", config.deterministic,
-      "on a GPU, add everything up in a fixed order, so that a resumed run has the same bits; "
-      "slower. The CPU always does");
+  describe_execution(config, d);
   return d;
 }
 

@@ -103,7 +103,7 @@ at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& gradients,
   const auto count = static_cast<int>(table.size());
   const at::Tensor partials =
       at::empty({train::cuda::adamw_partials(table.data(), count)}, step_.options());
-  const at::Tensor norm = at::empty({}, step_.options());
+  at::Tensor norm = at::empty({}, step_.options());
   const c10::impl::VirtualGuardImpl guard(at::kCUDA);
   const char* failure =
       train::cuda::adamw({.tensors = table.data(),

@@ -118,7 +118,7 @@ struct RotateFunction : torch::autograd::Function<RotateFunction> {
 
   static at::Tensor turned(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                            float direction) {
-    const at::Tensor y = at::empty(x.sizes(), x.options());
+    at::Tensor y = at::empty(x.sizes(), x.options());
     check(cuda::rotate({.type = type_of(x),
                         .x = x.const_data_ptr(),
                         .cos = cos.const_data_ptr<float>(),
@@ -144,7 +144,7 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     const std::int64_t width = ab.size(-1) / 2;
     std::vector<std::int64_t> sizes = ab.sizes().vec();
     sizes.back() = width;
-    const at::Tensor y = at::empty(sizes, ab.options());
+    at::Tensor y = at::empty(sizes, ab.options());
     check(cuda::gated({.type = type_of(ab),
                        .ab = ab.const_data_ptr(),
                        .y = y.mutable_data_ptr(),

@@ -66,7 +66,7 @@ std::unique_ptr<DeviceGraph> record(const std::function<void()>& work, const Dev
   return graph;
 }
 
-[[maybe_unused]] const bool registered = set_graph_recorder(&record);
+[[maybe_unused]] const bool kRegistered = set_graph_recorder(&record);
 
 }  // namespace
 }  // namespace mta
