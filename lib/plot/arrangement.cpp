@@ -48,7 +48,7 @@ Margins margins_of(const Figure& figure) {
   Margins m;
   m.left =
       tick_room(figure) + (first.y.label.empty() ? 1 : 6) + (figure.row_labels.empty() ? 0 : 7);
-  m.right = figure.colours ? 20 : 5;
+  m.right = figure.colours ? 20 : 7;
   m.bottom = 12.5;
   m.top = (figure.title.empty() ? 2 : 8) + kLine * double(lines) + (lines > 0 ? 2 : 0) +
           (first.title.empty() ? 1 : 5);
