@@ -69,8 +69,11 @@ at::Tensor dropped(const at::Tensor& weights, const Dropout& dropout, std::int64
   if (dropout.rate == 0) return weights;
   const at::IntArrayRef sizes = weights.sizes();
   if (weights.is_cpu()) {
-    return weights * dropout_mask(dropout, sizes[0], sizes[1], first_row, sizes[2], sizes[3],
-                                  weights.scalar_type());
+    // In 16 bits the scale would lose digits, so the product is made in float.
+    const at::ScalarType type = weights.scalar_type();
+    const at::Tensor mask = dropout_mask(dropout, sizes[0], sizes[1], first_row, sizes[2], sizes[3],
+                                         type == at::kDouble ? at::kDouble : at::kFloat);
+    return (weights * mask).to(type);
   }
   // Two products: the scale would lose digits in a mask of the weights' type.
   return weights *

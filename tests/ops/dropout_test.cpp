@@ -88,6 +88,19 @@ TEST(DropoutMask, StepAddsToTheStream) {
   EXPECT_FALSE(at::equal(ops::dropped(ones, plain, 0), ops::dropped(ones, stepped, 0)));
 }
 
+TEST(DropoutMask, DropsIn16BitsWhatItDropsInFloat) {
+  const ops::Dropout dropout{.rate = 0.1, .seed = 1, .stream = 7};
+  const at::Tensor weights = at::linspace(0.01, 1, 2 * 16 * 16).view({1, 2, 16, 16});
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const at::Tensor rounded = weights.to(type).set_requires_grad(true);
+    const at::Tensor got = ops::dropped(rounded, dropout, 0);
+    EXPECT_EQ(got.scalar_type(), type);
+    EXPECT_TRUE(at::equal(got, ops::dropped(rounded.to(at::kFloat), dropout, 0).to(type)));
+    got.sum().backward();
+    EXPECT_TRUE(at::equal(rounded.grad() == 0, got == 0)) << "the gradient is dropped alike";
+  }
+}
+
 TEST(DropoutMask, RefusesAStepOfAnotherType) {
   ops::Dropout dropout{.rate = 0.5};
   dropout.step = at::full({1}, 4, at::kLong);
