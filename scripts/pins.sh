@@ -4,6 +4,19 @@
 torch_version=2.11
 torch_pins=(torch==2.11.0)
 
+# What the wheel's Python half imports: tests/ops/python_op_test.py loads the operator there.
+python_torch_pins=(
+  filelock==4.2.12
+  fsspec==2026.9.0
+  jinja2==3.1.6
+  markupsafe==3.0.4
+  mpmath==1.3.0
+  networkx==3.6.1
+  setuptools==81.0.0
+  sympy==1.14.0
+  typing_extensions==4.16.0
+)
+
 # libtorch_cpu.so of that wheel loads these two, GPU or not.
 cpu_pins=(nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 
