@@ -90,7 +90,9 @@ void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse)
   args.lse = chain.rows(lse);
   args.sums = chain.at<float>(step.sums);
   args.slots = convolution_sum_slots(chain.plan());
-  args.strips = chain.strips();
+  const int strip = chain.plan().launch.convolution_keys;
+  args.strips = ceil_div(chain.plan().pitch, strip);
+  args.strip_tiles = strip / kTileKeys;
   if (step.kind == MapKind::SoftmaxWeights) args.dots = chain.dots();
   chain.run(step.stage, [&] {
     launch_convolution_backward(step.kind, args, chain.problem().type, chain.stream());
@@ -152,6 +154,7 @@ void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
   chain.run("gradient of the weights", [&] {
     ScoresArgs args = {};
     args.extent = chain.extent(rows, 0);
+    args.strip_tiles = plan.launch.score_keys / kTileKeys;
     args.x = chain.tensor(params.d_o);
     args.y = chain.tensor(params.v);
     args.target = chain.map(plan.d_weights);

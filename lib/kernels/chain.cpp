@@ -74,8 +74,9 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   MixingArgs args = {};
   args.extent = extent(rows, 0);
   args.plan = mixing_plan(mix, problem_.heads);
-  args.rows_a_block = mixing_rows(plan_);
-  args.strips = ceil_div(plan_.pitch, kMixingStripKeys);
+  args.rows_a_block = plan_.launch.mixing_rows;
+  args.strips = ceil_div(plan_.pitch, plan_.launch.mixing_keys);
+  args.strip_tiles = plan_.launch.mixing_keys / kTileKeys;
   args.slots = plan_.sums_end > plan_.sums_begin ? mixing_sum_slots(plan_) : 0;
   return args;
 }
@@ -102,6 +103,7 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
   const int reach = score_reach(problem_);
   run("scores", [&] {
     products_.scores({extent(chunk_.rows, reach),
+                      plan_.launch.score_keys / kTileKeys,
                       tensor(q),
                       tensor(k),
                       map(plan_.scores),
@@ -116,12 +118,13 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
   if (convolves) {
     const Convolution& conv = problem_.conv_before;
     run("kq convolution before softmax", [&] {
-      launch_convolution(MapKind::Scores,
-                         {extent(chunk_.rows, reach), map(plan_.scores), map(plan_.convolved),
-                          at<std::uint32_t>(plan_.table_before), conv.query_span,
-                          key_window(conv.pad_left, conv.key_span), nullptr, false,
-                          mixes ? none : wanted, no_dropout()},
-                         stream_);
+      launch_convolution(
+          MapKind::Scores,
+          {extent(chunk_.rows, reach), plan_.launch.convolution_keys / kTileKeys, map(plan_.scores),
+           map(plan_.convolved), at<std::uint32_t>(plan_.table_before), conv.query_span,
+           key_window(conv.pad_left, conv.key_span), nullptr, false, mixes ? none : wanted,
+           no_dropout()},
+          stream_);
     });
   }
   if (!mixes) return;
@@ -141,6 +144,7 @@ void Chain::reconvolve(const float* lse) {
   run("kq convolution after softmax", [&] {
     launch_convolution(MapKind::SoftmaxWeights,
                        {extent(chunk_.rows, 0),
+                        plan_.launch.convolution_keys / kTileKeys,
                         map(plan_.mixed),
                         map(is_last ? plan_.weights : plan_.reconvolved),
                         at<std::uint32_t>(plan_.table_after),

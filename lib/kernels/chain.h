@@ -61,7 +61,6 @@ class Chain {
   DropoutArgs no_dropout() const { return {}; }
   RowStatistics statistics() const;
   RowDots dots() const;
-  int strips() const { return ceil_div(plan_.pitch, kStripKeys); }
   MixingArgs mixing(const Mixing& mix, RowRange rows) const;
 
  private:

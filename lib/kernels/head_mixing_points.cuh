@@ -16,10 +16,8 @@
 
 namespace mta::kernels {
 
-constexpr int kMixingThreads = 128;  // four warps: each takes every fourth row
-constexpr int kMixingWarps = kMixingThreads / kWarp;
-constexpr int kMixingStripTiles = kMixingStripKeys / kTileKeys;
-constexpr int kMixingStages = 2;  // tiles of a lane's pieces in shared memory
+constexpr int kMixingThreads = kMixingWarps * kWarp;  // each warp takes every fourth row
+constexpr int kMixingStages = 2;                      // tiles of a lane's pieces in shared memory
 
 /// Four heads' chunks in input layout, or (head g: group q, q+4; head g+8: group q, q+4) in output
 /// layout.
@@ -236,13 +234,15 @@ __device__ inline MixingPlace mixing_place(const MixingArgs& args) {
 /// A warp's walk over its rows of the block, and over the causal tiles of the strip in each.
 class PointWalk {
  public:
-  __device__ PointWalk(const Extent& extent, int rows_a_block)
-      : tokens_(extent.tokens),
-        first_tile_(static_cast<int>(blockIdx.x) * kMixingStripTiles),
-        row_(extent.rows.begin + static_cast<int>(blockIdx.y) * rows_a_block +
+  __device__ explicit PointWalk(const MixingArgs& args)
+      : tokens_(args.extent.tokens),
+        strip_tiles_(args.strip_tiles),
+        first_tile_(static_cast<int>(blockIdx.x) * args.strip_tiles),
+        row_(args.extent.rows.begin + static_cast<int>(blockIdx.y) * args.rows_a_block +
              static_cast<int>(threadIdx.x) / kWarp),
-        end_row_(min(extent.rows.begin + (static_cast<int>(blockIdx.y) + 1) * rows_a_block,
-                     extent.rows.end)) {
+        end_row_(
+            min(args.extent.rows.begin + (static_cast<int>(blockIdx.y) + 1) * args.rows_a_block,
+                args.extent.rows.end)) {
     start_row();
   }
   __device__ bool valid() const { return row_ < end_row_; }
@@ -260,12 +260,12 @@ class PointWalk {
   __device__ void start_row() {
     tile_ = first_tile_;
     for (; row_ < end_row_; row_ += kMixingWarps) {
-      end_tile_ = min(first_tile_ + kMixingStripTiles, key_tiles(row_, tokens_, 0));
+      end_tile_ = min(first_tile_ + strip_tiles_, key_tiles(row_, tokens_, 0));
       if (first_tile_ < end_tile_) return;
     }
   }
 
-  int tokens_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
+  int tokens_, strip_tiles_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
 };
 
 /// Calls start(stage, row, key) a tile ahead of tile(stage, row, key), and visit(row) at each new
@@ -273,7 +273,7 @@ class PointWalk {
 template <class Start, class Row, class Tile>
 __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
-  PointWalk walk(args.extent, args.rows_a_block), ahead(args.extent, args.rows_a_block);
+  PointWalk walk(args), ahead(args);
   int stage = 0;
   if (ahead.valid()) {
     start(stage, ahead.row(), ahead.key());
@@ -327,7 +327,7 @@ class UnitWeights {
 inline dim3 mixing_grid(const MixingArgs& args) {
   const Extent& extent = args.extent;
   return dim3(static_cast<unsigned>(
-                  ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), kMixingStripTiles)),
+                  ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), args.strip_tiles)),
               static_cast<unsigned>(ceil_div(extent.rows.size(), args.rows_a_block)),
               static_cast<unsigned>(extent.maps / extent.heads * args.plan.units));
 }

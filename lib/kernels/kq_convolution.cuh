@@ -56,8 +56,8 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int first_row = extent.rows.begin + static_cast<int>(blockIdx.y) * kTileRows;
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
-  const int first_tile = static_cast<int>(blockIdx.x) * kStripTiles;
-  const int end_tile = min(first_tile + kStripTiles, key_tiles(last_row, extent.tokens, 0));
+  const int first_tile = static_cast<int>(blockIdx.x) * args.strip_tiles;
+  const int end_tile = min(first_tile + args.strip_tiles, key_tiles(last_row, extent.tokens, 0));
   if (first_tile >= end_tile) return;
 
   const int halo_rows = args.query_span - 1, tile_numbers = (kTileRows + halo_rows) * Shape::kPitch;
@@ -110,7 +110,7 @@ void ConvolutionKernels<kBlocks>::forward(MapKind kind, const ConvolutionArgs& a
                                           cudaStream_t stream) {
   const Extent& extent = args.extent;
   const dim3 grid(static_cast<unsigned>(
-                      ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), kStripTiles)),
+                      ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles()), static_cast<unsigned>(extent.maps));
   const int bytes = convolution_shared_bytes<kBlocks>(args.query_span);
   allow_shared_bytes(convolution_kernel<kBlocks, MapKind::Scores>, bytes);

@@ -192,9 +192,9 @@ __global__ void __launch_bounds__(kConvolutionThreads, 3)
   const int first_offset = static_cast<int>(blockIdx.y) / row_tiles * kOffsetsABlock<kBlocks>;
   const int first_row = extent.rows.begin + row_tile * kTileRows;
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
-  const int first_tile = static_cast<int>(blockIdx.x) * kStripTiles;
+  const int first_tile = static_cast<int>(blockIdx.x) * args.strip_tiles;
   const int end_tile =
-      min(first_tile + kStripTiles, key_tiles(last_row, extent.tokens, extent.reach));
+      min(first_tile + args.strip_tiles, key_tiles(last_row, extent.tokens, extent.reach));
   if (first_tile >= end_tile) return;
 
   const int rows = kTileRows + args.query_span - 1,
@@ -265,7 +265,7 @@ void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& ar
                                  cudaStream_t stream) {
   const Extent& extent = args.extent;
   const int groups = ceil_div(args.query_span, kOffsetsABlock<kBlocks>);
-  const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), kStripTiles)),
+  const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles() * groups),
                   static_cast<unsigned>(extent.maps));
   const int bytes =

@@ -11,7 +11,6 @@
 namespace mta::kernels {
 
 constexpr float kLog2e = 1.44269504088896341f;
-constexpr int kStripTiles = kStripKeys / kTileKeys;
 
 /// More than 48 KB of shared memory, static memory included, is an opt-in of each kernel.
 template <class Kernel>

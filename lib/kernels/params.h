@@ -8,6 +8,8 @@
 //          -> [dropout] -> weighted sum of v
 #pragma once
 
+#include "lib/kernels/launch_plan.h"
+
 #include <cstddef>
 #include <cstdint>
 
@@ -67,6 +69,7 @@ struct Problem {
   Convolution conv_before = {}, conv_after = {};  ///< before and after softmax
   Mixing mix_before = {}, mix_after = {};
   Dropout dropout = {};
+  LaunchPlan launch = {};  ///< how the work is cut; part of what decides the workspace's size
 };
 
 /// Scratch memory of the caller: 256-byte aligned, on the device; see workspace.h for its size.

@@ -6,8 +6,6 @@
 namespace mta::kernels {
 
 constexpr int kScoreThreads = 128;  // four warps of 16 rows
-constexpr int kScoreStripTiles =
-    8;  // key tiles that a block walks with its 64 rows of X in registers
 
 /// What a kernel does with a tile besides storing it.
 enum class ScoreExtra { Nothing, Statistics, Dots };
@@ -50,7 +48,8 @@ __device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const
   }
 }
 
-/// Grid: (strips of key tiles, row tiles, maps). `Target` is the type of the map.
+/// Grid: (strips of key tiles, row tiles, maps). A block walks a strip with its 64 rows of X in
+/// registers. `Target` is the type of the map.
 template <class E, class Target, int kDim, ScoreExtra kExtra>
 __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresArgs args) {
   wait_for_previous_kernel();
@@ -61,9 +60,9 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int first_row = extent.rows.begin + static_cast<int>(blockIdx.y) * kTileRows;
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
-  const int first_tile = static_cast<int>(blockIdx.x) * kScoreStripTiles;
+  const int first_tile = static_cast<int>(blockIdx.x) * args.strip_tiles;
   const int end_tile =
-      min(first_tile + kScoreStripTiles, key_tiles(last_row, extent.tokens, extent.reach));
+      min(first_tile + args.strip_tiles, key_tiles(last_row, extent.tokens, extent.reach));
   if (first_tile >= end_tile) return;
 
   Number* mixed = stage + kTileRows * kStagePitch;
@@ -123,7 +122,7 @@ template <class E, class Target, int kDim, ScoreExtra kExtra>
 void launch_scores(const ScoresArgs& args, cudaStream_t stream) {
   constexpr int kBytes = scores_shared_bytes<kDim, kExtra>();
   const Extent& extent = args.extent;
-  const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), kScoreStripTiles)),
+  const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles()), static_cast<unsigned>(extent.maps));
   const auto kernel = scores_kernel<E, Target, kDim, kExtra>;
   allow_shared_bytes(kernel, kBytes);

@@ -66,6 +66,7 @@ using RowDots = RowPartials<float>;         // sum of P dP
 /// target[i, j] = factor x_i . y_j over the causal tiles; fp16 for scores, the element type for dA.
 struct ScoresArgs {
   Extent extent;
+  int strip_tiles;  // key tiles that a block walks
   TensorView x, y;
   MapView target;
   float factor;
@@ -111,6 +112,7 @@ enum class MapKind { Scores, SoftmaxWeights };  // what is convolved: S as it is
 
 struct ConvolutionArgs {
   Extent extent;
+  int strip_tiles;  // key tiles that a block walks
   MapView source, target;
   const std::uint32_t* tables;  // [heads, c_q, table_words]
   int query_span;
@@ -128,7 +130,7 @@ struct ConvolutionBackwardArgs {
   KeyWindow window;  // transposed
   const float* lse;
   float* sums;  // [maps, slots, c_q * c_k]
-  int slots, strips;
+  int slots, strips, strip_tiles;
   RowDots dots;  // of source and target, with SoftmaxWeights
 };
 
@@ -154,7 +156,7 @@ struct MixingArgs {
   Extent extent;
   MixingPlan plan;
   int rows_a_block;
-  int strips;
+  int strips, strip_tiles;
   const std::uint16_t* weights;     // [units, parts, 16, 16] forward orientation, fp16
   const std::uint16_t* transposed;  // backward orientation, element type
   const float* lse;                 // [maps, T]

@@ -12,9 +12,10 @@ namespace mta::kernels {
 
 constexpr int kTileRows = 64;
 constexpr int kTileKeys = 64;
-constexpr int kChunk = 8;      // keys in 16 bytes: the unit of loads and of column halos
-constexpr int kLagUnit = 16;   // lags of stages are multiples of the matrix unit's rows
-constexpr int kMaxBlocks = 6;  // of a key window: c_k = 32 with the worst padding
+constexpr int kChunk = 8;        // keys in 16 bytes: the unit of loads and of column halos
+constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
+constexpr int kLagUnit = 16;     // lags of stages are multiples of the matrix unit's rows
+constexpr int kMaxBlocks = 6;    // of a key window: c_k = 32 with the worst padding
 
 MTA_HOST_DEVICE constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 MTA_HOST_DEVICE constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }

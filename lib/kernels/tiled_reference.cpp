@@ -14,6 +14,7 @@ namespace mta::kernels {
 namespace {
 
 using reference::load_tile;
+using reference::SlotSums;
 using reference::Tile;
 using reference::TileKernel;
 
@@ -39,6 +40,22 @@ class Run : private reference::Walk {
   }
 
   void backward() {
+    const Convolution &before = p_.conv_before, &after = p_.conv_after;
+    const int lines = plan_.batch_group * p_.heads, conv_slots = convolution_sum_slots(plan_),
+              mix_slots = mixing_sum_slots(plan_);
+    conv_sums_before_ = SlotSums(lines, conv_slots, before.query_span * before.key_span);
+    conv_sums_after_ = SlotSums(lines, conv_slots, after.query_span * after.key_span);
+    mix_sums_before_ = SlotSums(lines, mix_slots, p_.mix_before.group);
+    mix_sums_after_ = SlotSums(lines, mix_slots, p_.mix_after.group);
+    backward_chunks();
+    if (before.kernel != nullptr) conv_sums_before_.add_up(p_.heads, out_.d_conv_before);
+    if (after.kernel != nullptr) conv_sums_after_.add_up(p_.heads, out_.d_conv_after);
+    if (p_.mix_before.weight != nullptr) mix_sums_before_.add_up(p_.heads, out_.d_mix_before);
+    if (p_.mix_after.weight != nullptr) mix_sums_after_.add_up(p_.heads, out_.d_mix_after);
+  }
+
+ private:
+  void backward_chunks() {
     for_each_chunk(p_, plan_, [&](const Chunk& chunk) {
       chunk_ = chunk;
       softmax_map();
@@ -57,7 +74,6 @@ class Run : private reference::Walk {
     });
   }
 
- private:
   double weight_before(int map, int i, int j) {
     return std::exp(maps_[plan_.mixed].at(map, i, j) - out_.lse[token(map, i)]);
   }
@@ -136,9 +152,9 @@ class Run : private reference::Walk {
   /// here.
   void mix_weights() {
     if (p_.mix_after.weight != nullptr) {
-      if (!out_.d_mix_after.empty() && backward_pass()) {
+      if (backward_pass()) {
         gram(
-            chunk_.rows, p_.mix_after, out_.d_mix_after,
+            chunk_.rows, p_.mix_after, mix_sums_after_,
             [&](int m, int i, int j) { return reconvolved(m, i, j); },
             [&](int m, int i, int j) { return maps_[plan_.d_weights].at(m, i, j); });
       }
@@ -176,7 +192,7 @@ class Run : private reference::Walk {
   /// target[i', j'] = sum_{a', b'} flipped(a', b') source[i'+a', j'-left+b'], and the kernel's
   /// gradient.
   template <class Left, class Right>
-  void unconvolve(RowRange rows, const Convolution& conv, int reach, std::vector<double>& gradient,
+  void unconvolve(RowRange rows, const Convolution& conv, int reach, SlotSums& sums,
                   std::size_t target, Left&& left_value, Right&& d_output) {
     const int c_q = conv.query_span, c_k = conv.key_span;
     for_each_tile(rows, reach, [&](int map, int i0, int last, int j0) {
@@ -187,7 +203,7 @@ class Run : private reference::Walk {
       const Tile own = load_tile(i0, j0, kTileRows, kTileKeys, [&](int i, int j) {
         return i <= last && in_map(i, j, p_.tokens, reach) ? left_value(map, i, j) : 0.0;
       });
-      double* d_kernel = gradient.data() + head(map) * c_q * c_k;
+      const int slot = sum_slot(rows, i0, j0, kTileRows, plan_.launch.convolution_keys);
       write_tile(
           map, i0, last, j0, target,
           [&](int i, int j) {
@@ -195,7 +211,7 @@ class Run : private reference::Walk {
             for (int a = 0; a < c_q; ++a) {
               for (int b = 0; b < c_k && term(a, 0); ++b) {
                 const int column = j - j0 + kernel.window.slack + b;
-                d_kernel[(c_q - 1 - a) * c_k + c_k - 1 - b] +=
+                sums.at(map, slot, (c_q - 1 - a) * c_k + c_k - 1 - b) +=
                     own.at(i - i0, j - j0) * tile.at(i - i0 + a, column);
               }
             }
@@ -207,14 +223,14 @@ class Run : private reference::Walk {
 
   void unconvolve_after() {
     unconvolve(
-        chunk_.softmax_rows, p_.conv_after, 0, out_.d_conv_after, plan_.d_softmax,
+        chunk_.softmax_rows, p_.conv_after, 0, conv_sums_after_, plan_.d_softmax,
         [&](int m, int i, int j) { return weight_before(m, i, j); },
         [&](int m, int i, int j) { return maps_[plan_.d_reconvolved].at(m, i, j); });
   }
 
   void unconvolve_before() {
     unconvolve(
-        chunk_.score_rows, p_.conv_before, reach_, out_.d_conv_before, plan_.d_scores,
+        chunk_.score_rows, p_.conv_before, reach_, conv_sums_before_, plan_.d_scores,
         [&](int m, int i, int j) { return maps_[plan_.scores].at(m, i, j); },
         [&](int m, int i, int j) { return maps_[plan_.d_mixed].at(m, i, j); });
   }
@@ -234,7 +250,7 @@ class Run : private reference::Walk {
       return weight_before(m, i, j) * (maps_[plan_.d_softmax].at(m, i, j) - dot(m, i));
     };
     if (p_.mix_before.weight == nullptr) return copy(rows, plan_.d_mixed, d_mixed);
-    gram(rows, p_.mix_before, out_.d_mix_before, d_mixed,
+    gram(rows, p_.mix_before, mix_sums_before_, d_mixed,
          [&](int m, int i, int j) { return maps_[plan_.convolved].at(m, i, j); });
     mix(rows, p_.mix_before, Orientation::ColumnsAreOutputs, plan_.d_mixed, d_mixed);
   }
@@ -252,6 +268,8 @@ class Run : private reference::Walk {
   }
 
   ReferenceResult& out_;
+  SlotSums conv_sums_before_{0, 0, 0}, conv_sums_after_ = conv_sums_before_;
+  SlotSums mix_sums_before_ = conv_sums_before_, mix_sums_after_ = conv_sums_before_;
 };
 
 }  // namespace

@@ -13,6 +13,14 @@ Tile load_tile(int first_row, int first_key, int rows, int columns,
   return tile;
 }
 
+void SlotSums::add_up(int heads, std::vector<double>& target) const {
+  const std::size_t line_size = count(slots_) * count(width_);
+  for (std::size_t n = 0; n < data_.size(); ++n) {
+    const std::size_t head = n / line_size % count(heads);
+    target[head * count(width_) + n % count(width_)] += data_[n];
+  }
+}
+
 double TileKernel::weight(int a, int b) const {
   if (flipped) return weights[(query_span - 1 - a) * window.span + window.span - 1 - b];
   return weights[a * window.span + b];

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <stdexcept>
 #include <vector>
 
 namespace mta::kernels::reference {
@@ -44,6 +45,27 @@ class Buffers {
   int maps_;
   const WorkspacePlan& plan_;
   std::map<std::size_t, RingMap> maps_by_offset_;
+};
+
+/// Partial sums of a gradient as the kernels keep them, [lines, slots, width]: each block adds to a
+/// slot of its own, and they are added up in order at the end.
+class SlotSums {
+ public:
+  SlotSums(int lines, int slots, int width)
+      : slots_(slots), width_(width), data_(count(lines) * count(slots) * count(width)) {}
+  /// Throws where a block has no slot.
+  double& at(int line, int slot, int n) {
+    if (slot < 0 || slot >= slots_) throw std::out_of_range("a block without a slot for its sums");
+    return data_.at((count(line) * count(slots_) + count(slot)) * count(width_) + count(n));
+  }
+  /// target[head, n] = sum over batch elements and slots; line = batch element * heads + head.
+  void add_up(int heads, std::vector<double>& target) const;
+
+ private:
+  static std::size_t count(int n) { return static_cast<std::size_t>(n); }
+
+  int slots_, width_;
+  std::vector<double> data_;
 };
 
 /// A loaded tile: rows first_row.., keys first_key..; zero where `load` is not defined.

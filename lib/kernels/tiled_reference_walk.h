@@ -116,17 +116,26 @@ class Walk {
     return mixing.weight[(group * c + row % c) * c + column % c];
   }
 
-  /// gradient[row, column] += sum over the map of row_map[row] column_map[column].
+  /// The slot of the block that has row i and key j, of those that cover `rows`.
+  int sum_slot(RowRange rows, int i, int j, int block_rows, int strip_keys) const {
+    return (i - rows.begin) / block_rows * ceil_div(plan_.pitch, strip_keys) + j / strip_keys;
+  }
+
+  /// sums[row, column] += sum over the map of row_map[row] column_map[column].
   template <class RowMap, class ColumnMap>
-  void gram(RowRange rows, const Mixing& mixing, std::vector<double>& gradient, RowMap&& row_map,
+  void gram(RowRange rows, const Mixing& mixing, SlotSums& sums, RowMap&& row_map,
             ColumnMap&& column_map) {
-    const int c = mixing.group;
+    const int c = mixing.group, strip = plan_.launch.mixing_keys;
     for_each_row(rows, [&](int map, int i) {
-      const int h = head(map), first = map - h % c;
+      const int first = map - head(map) % c;
       for (int other = first; other < first + c; ++other) {
-        double sum = 0;
-        for (int j = 0; j <= i; ++j) sum += row_map(map, i, j) * column_map(other, i, j);
-        gradient[static_cast<std::size_t>((h / c * c + h % c) * c + (other - first))] += sum;
+        for (int j0 = 0; j0 <= i; j0 += strip) {
+          double sum = 0;
+          for (int j = j0; j < min_of(j0 + strip, i + 1); ++j)
+            sum += row_map(map, i, j) * column_map(other, i, j);
+          const int slot = sum_slot(rows, i, j0, plan_.launch.mixing_rows, strip);
+          sums.at(map, slot, other - first) += sum;
+        }
       }
     });
   }

@@ -3,6 +3,8 @@
 
 #include "lib/kernels/support.h"
 
+#include <algorithm>
+
 namespace mta::kernels {
 namespace {
 
@@ -130,6 +132,7 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, 
   Layout layout;
   plan.batch_group = batch_group;
   plan.rows = min_of(rows, p.tokens);
+  plan.launch = filled(p.launch, plan.rows);
   plan.ring = max_of(min_of(plan.rows + kSpareRows, p.tokens), kMinRing);
   plan.pitch = round_up(p.tokens, kTileKeys);
   plan.key_tiles = plan.pitch / kTileKeys;
@@ -150,16 +153,30 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, 
   return plan;
 }
 
-/// The most rows a chunk that fit with `batch_group` batch elements; 0 if not even 64 do.
+/// The longest chunk that the problem has and its launch plan allows.
+int most_rows(const Problem& p) {
+  return p.launch.chunk_rows == 0 ? p.tokens : min_of(p.launch.chunk_rows, p.tokens);
+}
+
+/// The most rows a chunk that fit with `batch_group` batch elements; 0 if not even 64 do. Tried
+/// from the longest down: the bytes do not quite rise with the rows, as long chunks have longer
+/// strips and so fewer sums, and a plan must be found again from its own bytes.
 int rows_that_fit(const Problem& p, Direction direction, int batch_group, std::size_t budget) {
-  if (plan_with(p, direction, batch_group, p.tokens).bytes <= budget) return p.tokens;
-  int low = 0, high = ceil_div(p.tokens, kTileRows);  // in tiles: low fits, high does not
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    const bool fits = plan_with(p, direction, batch_group, middle * kTileRows).bytes <= budget;
-    (fits ? low : high) = middle;
+  const auto fits = [&](int rows) {
+    return plan_with(p, direction, batch_group, rows).bytes <= budget;
+  };
+  const int most = most_rows(p);
+  if (fits(most)) return most;
+  const std::size_t tile_row_bytes =
+      product(2 * kTileRows, static_cast<std::size_t>(batch_group * p.heads),
+              static_cast<std::size_t>(round_up(p.tokens, kTileKeys)));
+  const std::size_t bound = budget / tile_row_bytes;  // a single map would fill the budget
+  for (int tiles = static_cast<int>(
+           std::min(bound, static_cast<std::size_t>(ceil_div(most, kTileRows) - 1)));
+       tiles > 0; --tiles) {
+    if (fits(tiles * kTileRows)) return tiles * kTileRows;
   }
-  return low * kTileRows;
+  return 0;
 }
 
 }  // namespace
@@ -185,7 +202,7 @@ WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t 
        group = group == 1 ? 0 : ceil_div(group, 2)) {
     const int rows = rows_that_fit(p, direction, group, budget);
     if (rows > 0 && rows > best.rows) best = plan_with(p, direction, group, rows);
-    if (best.rows >= min_of(kComfortableRows, p.tokens)) break;
+    if (best.rows >= min_of(kComfortableRows, most_rows(p))) break;
   }
   return best.rows > 0 ? best : plan_with(p, direction, 1, min_of(kTileRows, p.tokens));
 }

@@ -45,9 +45,6 @@ MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int uni
   return {first, plan.group, first + offset, min_of(16, plan.group - offset)};
 }
 
-/// Keys that a block of the gradient kernels sweeps before it writes its partial sums.
-constexpr int kStripKeys = 256;
-constexpr int kMixingStripKeys = 256;  // the same for a mixing block
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
@@ -57,6 +54,7 @@ constexpr int kMinRing = kTileRows + kSpareRows;
 /// Offsets in bytes into the workspace; kNone where a buffer is not needed.
 struct WorkspacePlan {
   static constexpr std::size_t kNone = ~std::size_t{0};
+  LaunchPlan launch;    // the problem's, with every number filled in
   int batch_group = 0;  // batch elements in flight
   int rows = 0;         // query rows a chunk; a multiple of 64, or T
   int ring = 0;         // rows that a map buffer keeps
@@ -90,14 +88,13 @@ WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::s
 
 /// Blocks that write partial sums for one map in one launch, in the order [row tile, strip].
 inline int convolution_sum_slots(const WorkspacePlan& plan) {
-  return ceil_div(plan.rows + kSpareRows, kTileRows) * ceil_div(plan.pitch, kStripKeys);
+  return ceil_div(plan.rows + kSpareRows, kTileRows) *
+         ceil_div(plan.pitch, plan.launch.convolution_keys);
 }
-/// Rows of a mixing block: fewer in short chunks, so that there are blocks for all multiprocessors.
-inline int mixing_rows(const WorkspacePlan& plan) { return plan.rows >= 1024 ? 16 : 8; }
 /// The slots of one mixing unit of one batch element, [row group, strip].
 inline int mixing_sum_slots(const WorkspacePlan& plan) {
-  return ceil_div(plan.rows + kSpareRows, mixing_rows(plan)) *
-         ceil_div(plan.pitch, kMixingStripKeys);
+  return ceil_div(plan.rows + kSpareRows, plan.launch.mixing_rows) *
+         ceil_div(plan.pitch, plan.launch.mixing_keys);
 }
 
 /// Keys past the diagonal that a row of the score map, and of its gradient, reaches.

@@ -43,6 +43,16 @@ int random_divisor(Generator& generator, int n) {
   return divisor;
 }
 
+/// Short strips, so that short maps have several.
+kernels::LaunchPlan random_launch(Generator& generator) {
+  const auto keys = [&] { return kernels::kTileKeys * between(generator, 1, 3); };
+  return {.chunk_rows = kernels::kTileRows * between(generator, 0, 2),
+          .score_keys = keys(),
+          .convolution_keys = keys(),
+          .mixing_keys = keys(),
+          .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5)};
+}
+
 void fill_convolution(Convolution& conv, std::vector<float>& kernel, int heads,
                       Generator& generator) {
   if (conv.query_span == 0) {
@@ -105,6 +115,7 @@ KernelCase random_case(Generator& generator, const CaseLimits& limits) {
     p.dropout.seed = generator();
     p.dropout.stream = static_cast<std::uint32_t>(generator());
   }
+  if (chance(generator, 50)) p.launch = random_launch(generator);
   fill(c, generator);
   return c;
 }
@@ -124,6 +135,11 @@ std::string describe(const Problem& p) {
   stages("before", p.conv_before, p.mix_before);
   stages("after", p.conv_after, p.mix_after);
   if (p.dropout.rate > 0) text << " dropout " << p.dropout.rate;
+  const kernels::LaunchPlan& l = p.launch;
+  if (l.score_keys > 0) {
+    text << " launch " << l.chunk_rows << " " << l.score_keys << " " << l.convolution_keys << " "
+         << l.mixing_keys << " " << l.mixing_rows;
+  }
   return text.str();
 }
 

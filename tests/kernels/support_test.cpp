@@ -56,6 +56,14 @@ TEST(Support, NamesWhatIsNotCovered) {
   p.dropout.rate = 1;
   expect_refusal(p, Status::Unsupported, "dropout rate");
   p = valid();
+  p.launch.mixing_keys = 100;
+  expect_refusal(p, Status::InvalidArgument,
+                 "launch plan: mixing_keys 100 is not a multiple of 64 up to 4096");
+  p.launch = {.mixing_rows = 68};
+  expect_refusal(p, Status::InvalidArgument, "mixing_rows 68 is not a multiple of 4 up to 64");
+  p.launch = {.chunk_rows = -64};
+  expect_refusal(p, Status::InvalidArgument, "launch plan: chunk_rows -64");
+  p = valid();
   p.scale = std::nanf("");
   expect_refusal(p, Status::InvalidArgument, "scale");
 }

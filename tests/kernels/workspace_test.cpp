@@ -33,6 +33,47 @@ TEST(WorkspacePlan, KeepsToItsBudgetAndIsFoundAgainFromItsBytes) {
   }
 }
 
+TEST(WorkspacePlan, LongChunksHaveLongStripsUnlessTheLaunchPlanSays) {
+  Problem p = full_mta(4, 16, 2048);
+  const auto launch = [&](std::size_t budget) {
+    return workspace_plan(p, Direction::Backward, budget).launch;
+  };
+  EXPECT_EQ(launch(kDefaultWorkspaceBytes).convolution_keys, 256);
+  EXPECT_EQ(launch(kDefaultWorkspaceBytes).mixing_rows, 8);
+  EXPECT_EQ(launch(std::size_t{4} << 30).convolution_keys, 512);
+  EXPECT_EQ(launch(std::size_t{4} << 30).mixing_rows, 16);
+  p.launch = {.convolution_keys = 128, .mixing_rows = 4};
+  EXPECT_EQ(launch(std::size_t{4} << 30).convolution_keys, 128);
+  EXPECT_EQ(launch(std::size_t{4} << 30).mixing_rows, 4);
+}
+
+TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
+  Problem p = full_mta(1, 16, 1000);
+  p.launch = {.chunk_rows = 128, .convolution_keys = 192, .mixing_keys = 320, .mixing_rows = 12};
+  const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 30);
+  EXPECT_EQ(plan.rows, 128);
+  EXPECT_EQ(convolution_sum_slots(plan), 3 * 6);  // 160 rows in tiles of 64, 1,024 keys in strips
+  EXPECT_EQ(mixing_sum_slots(plan), 14 * 4);
+  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 18 * 66 + 56 * 256));
+}
+
+TEST(WorkspacePlan, IsFoundAgainAcrossTheStepToLongStrips) {
+  for (const int heads : {1, 2, 16}) {
+    Problem p = full_mta(1, heads, 4096);
+    p.conv_before.query_span = p.conv_after.query_span = 16;
+    p.conv_before.key_span = p.conv_after.key_span = 32;
+    p.launch.convolution_keys = 0;
+    for (int rows = 896; rows <= 1152; rows += 64) {
+      p.launch.chunk_rows = rows;
+      const std::size_t budget = workspace_plan(p, Direction::Backward, std::size_t{8} << 30).bytes;
+      p.launch.chunk_rows = 0;
+      const WorkspacePlan plan = workspace_plan(p, Direction::Backward, budget);
+      EXPECT_GE(plan.rows, rows) << heads;
+      EXPECT_EQ(workspace_plan(p, Direction::Backward, plan.bytes).rows, plan.rows) << heads;
+    }
+  }
+}
+
 TEST(WorkspacePlan, SmallestChunkGrowsLinearlyWithTokens) {
   const auto bytes = [](int tokens) {
     return workspace_plan(full_mta(1, 16, tokens), Direction::Backward, 0).bytes;
