@@ -1,10 +1,12 @@
 // Cases as data, and what the benchmark of attention reports.
 #include "lib/bench/attention_bench.h"
 
+#include "lib/bench/attention_subject.h"
 #include "lib/core/error.h"
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <set>
 #include <string>
 
@@ -28,6 +30,43 @@ TEST(AttentionCases, BuiltInOnesHaveNamesOfTheirOwn) {
     EXPECT_EQ(to_json(again.at(0)), to_json(one)) << one.name;
   }
   EXPECT_GE(names.size(), 10u);
+}
+
+/// What is timed is right: the stages of each case on a short text, which ends inside a tile.
+TEST(AttentionCases, BuiltInOnesAreComputedAsTheirDefinitionSays) {
+  constexpr std::int64_t kTokens = 77;
+  constexpr double kRoundings = 8 * 6e-8;  // of float: sums in another order
+  std::set<std::string> seen;              // the same stages need no second look
+  for (AttentionCase one : usual_attention_cases()) {
+    one.batch = 1, one.tokens = kTokens;
+    AttentionCase plain = one;
+    plain.name.clear(), plain.composed = true, plain.attention.workspace_mib = 1;
+    if (!seen.insert(to_json(plain).dump()).second) continue;
+    SCOPED_TRACE(one.name);
+    const AttentionSubject subject(one, at::kCPU, at::kFloat);
+    ASSERT_EQ(subject.unsupported(AttentionRoute::Fused), "");
+    const Json fused = subject.errors(AttentionRoute::Fused);
+    const Json composed = subject.errors(AttentionRoute::Composed);
+    for (const auto& [name, error] : composed.items()) {
+      EXPECT_LE(fused[name].get<double>(), 2 * error.get<double>() + kRoundings) << name;
+    }
+  }
+  EXPECT_GE(seen.size(), 8u);
+}
+
+/// Time and memory against T: nothing else may differ.
+TEST(AttentionCases, OfScalingDifferInTheirLengthAlone) {
+  std::set<std::string> stages;
+  std::set<std::int64_t> lengths;
+  for (AttentionCase one : usual_attention_cases()) {
+    if (!one.name.starts_with("scaling_")) continue;
+    EXPECT_EQ(one.name, "scaling_t" + std::to_string(one.tokens));
+    lengths.insert(one.tokens);
+    one.name.clear(), one.tokens = 1, one.composed = true;
+    stages.insert(to_json(one).dump());
+  }
+  EXPECT_EQ(lengths, (std::set<std::int64_t>{512, 1024, 2048, 4096, 8192, 16384}));
+  EXPECT_EQ(stages.size(), 1u);
 }
 
 TEST(AttentionCases, SayWhatIsWrongAndWhere) {
