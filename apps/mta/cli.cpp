@@ -210,13 +210,22 @@ class Parser {
   void add_table() {
     CLI::App* table = command("table", "many reports -> one table");
     auto options = options_of<TableOptions>(table, run_table);
-    table->add_option("inputs", options->inputs, "reports, run directories, or folders of them")
+    table
+        ->add_option("inputs", options->inputs,
+                     "reports, run directories, or folders of them; or reports of mta bench")
         ->required();
-    table->add_option("--rows", options->rows,
-                      "keys, with commas; what tells runs apart if absent");
+    table->add_option(
+        "--rows", options->rows,
+        "keys, with commas; what tells runs apart if absent; for mta bench train also "
+        "part and kernel: the profile of a step");
     table->add_option("--columns", options->columns,
                       "with commas: n, KEY, STATISTIC(KEY), steps_to(THRESHOLD), slice(NAME), "
-                      "by(KEY,COLUMN)");
+                      "by(KEY,COLUMN); for mta bench its own, such as total_ms");
+    table
+        ->add_option("--only", options->only,
+                     "KEY=VALUE,VALUE: leave out what has other values; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
     table->add_option("--baseline", options->baseline, "row that the others are compared with");
     table->add_option("--format", options->format, "markdown, csv, latex or json")
         ->capture_default_str();

@@ -1,8 +1,10 @@
-// `mta table`: finds the runs, makes the table, prints it.
+// `mta table`: finds the runs or measurements, makes the table, prints it.
 #include "apps/mta/table.h"
 
 #include "lib/core/description.h"
 #include "lib/core/error.h"
+#include "lib/table/measurements.h"
+#include "lib/table/only.h"
 #include "lib/table/table.h"
 
 #include <array>
@@ -30,10 +32,10 @@ TableFormat format_of(const std::string& name) {
 
 int run_table(const TableOptions& options, std::ostream& out, std::ostream& err) {
   const TableFormat format = format_of(options.format);
-  const Table table =
-      make_table(find_runs(options.inputs), {.rows = split_columns(options.rows),
-                                             .columns = split_columns(options.columns),
-                                             .baseline = options.baseline});
+  const Table table = make_table(only(find_runs_or_measurements(options.inputs), options.only),
+                                 {.rows = split_columns(options.rows),
+                                  .columns = split_columns(options.columns),
+                                  .baseline = options.baseline});
   out << to_text(table, format) << std::flush;
   // A CSV file has no place for notes.
   if (format == TableFormat::Csv) {

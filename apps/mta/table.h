@@ -13,6 +13,7 @@ struct TableOptions {
   std::string rows;                           // comma-separated; empty = what tells runs apart
   std::string columns;                        // comma-separated; empty = the usual ones
   std::string baseline;                       // row to compare with; empty = none
+  std::vector<std::string> only;              // conditions KEY=VALUE,VALUE
   std::string format = "markdown";            // markdown, csv, latex or json
 };
 

@@ -20,7 +20,8 @@ constexpr const char* kNothing = "–";
 /// Decimals that leave three digits of `value`: 0.0123, 1.23, 12.3, 123; percentages have one.
 int decimals_of(double value, double scale) {
   constexpr int kDigits = 3, kMost = 9;
-  if (scale != 1) return 1;
+  constexpr double kPercent = 100;
+  if (scale == kPercent) return 1;
   if (value == 0) return 0;
   const int before_point = static_cast<int>(std::floor(std::log10(std::abs(value)))) + 1;
   return std::clamp(kDigits - before_point, 0, kMost);
@@ -190,6 +191,43 @@ TableCell single_cell(const TableColumn& column, const std::vector<double>& valu
           .value = {{cell_fields(column.statistic).front(), or_null(value)}, {"n", values.size()}}};
 }
 
+/// What the only measurement in the row says. Several have no common median.
+const Json* only_value(const TableColumn& column, const RowRuns& row) {
+  const Json* only = nullptr;
+  const TableRun* of = nullptr;
+  for (const TableRun* run : row) {
+    const Json* value = run->status == RunState::Done ? column.key.find(*run) : nullptr;
+    if (value == nullptr || value->is_null()) continue;
+    if (only != nullptr) {
+      throw UserError("--rows",
+                      fmt::format("{} of {} and of {} would stand in one cell", column.key.label,
+                                  of->name, run->name),
+                      "let rows or by(KEY,COLUMN) tell them apart: report, case, path");
+    }
+    only = value, of = run;
+  }
+  return only;
+}
+
+TableCell measured_cell(const TableColumn& column, const RowRuns& row) {
+  const Json* value = only_value(column, row);
+  if (value == nullptr) return empty_cell(column.statistic);
+  const auto scaled = [&](const Json& number) { return column.scale * number.get<double>(); };
+  if (column.statistic == Statistic::Single) {
+    const double number = scaled(*value);
+    return {.text = column.scientific ? fmt::format("{:.1e}", number)
+                                      : number_text(number, decimals_of(number, column.scale)),
+            .value = {{"value", number}}};
+  }
+  const double median = scaled(value->at("median"));
+  const Json& quartiles = value->at("quartiles");
+  const double lower = scaled(quartiles.at(0)), upper = scaled(quartiles.at(1));
+  const int decimals = decimals_of(median, column.scale);
+  return {.text = fmt::format("{} [{}, {}]", number_text(median, decimals),
+                              number_text(lower, decimals), number_text(upper, decimals)),
+          .value = {{"median", median}, {"lower", lower}, {"upper", upper}}};
+}
+
 /// What was measured for each triple of seeds; the mean where a triple has several runs.
 std::map<std::string, double> by_seeds(const TableColumn& column, const RowRuns& row) {
   static const Json::json_pointer seeds_pointer("/experiment/seeds");
@@ -231,6 +269,10 @@ std::vector<std::string> cell_fields(Statistic statistic) {
       return {"median", "at_least", "solved", "runs"};
     case Statistic::Difference:
       return {"mean", "low", "high", "pairs"};
+    case Statistic::Spread:
+      return {"median", "lower", "upper"};
+    case Statistic::Single:
+      return {"value"};
   }
   return {};
 }
@@ -240,6 +282,9 @@ TableCell table_cell(const TableColumn& column, const RowRuns& row) {
   if (column.statistic == Statistic::Values) return values_cell(column, row);
   if (column.statistic == Statistic::Steps) return steps_cell(column, row);
   if (column.statistic == Statistic::Share) return share_cell(column, row);
+  if (column.statistic == Statistic::Spread || column.statistic == Statistic::Single) {
+    return measured_cell(column, row);
+  }
   std::vector<double> values;
   for (const TableRun* run : row) {
     if (const auto value = measured_value(column, *run)) values.push_back(*value);

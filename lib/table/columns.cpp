@@ -3,6 +3,7 @@
 
 #include "lib/core/description.h"
 #include "lib/core/error.h"
+#include "lib/table/measured_columns.h"
 
 #include <fmt/format.h>
 
@@ -159,8 +160,10 @@ std::vector<TableColumn> split_by(const std::string& argument, const std::vector
 }
 
 std::vector<TableColumn> columns_of(const std::string& text, const std::vector<TableRun>& runs) {
-  if (text == "n") return {{.id = "n", .heading = "n"}};
   const auto open = text.find('(');
+  const bool measured = !runs.empty() && !runs.front().bench.empty();
+  if (measured && text.substr(0, open) != "by") return {measured_column(text, runs)};
+  if (text == "n") return {{.id = "n", .heading = "n"}};
   if (open == std::string::npos) {
     if (text == "steps_to") return {steps_column("", runs)};
     const TableKey key = table_key(text, runs, kFlag);

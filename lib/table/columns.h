@@ -20,6 +20,8 @@ enum class Statistic {
   Share,       // of a slice that is correct: mean and interval over runs, or the one run's interval
   Steps,       // median steps to solve, unsolved runs counted as such
   Difference,  // of the mean against the baseline, in pairs of equal seeds
+  Spread,      // median and quartiles, as one measurement has them
+  Single,      // a number of one measurement
 };
 
 /// One value of a key.
@@ -34,6 +36,7 @@ struct TableColumn {
   Statistic statistic = Statistic::Count;
   TableKey key = {};                     // Count has none
   double scale = 1;                      // errors are fractions in reports and percent in tables
+  bool scientific = false;               // Single: as 4.2e-03
   std::vector<ColumnSplit> splits = {};  // the column is about runs with these values alone
 };
 
@@ -51,7 +54,8 @@ using RowRuns = std::vector<const TableRun*>;
 /// interval and the number of samples in all: with one run Wilson's interval over its samples, with
 /// several as for errors, over the runs; "by(length,err_seq)", which is a column of err_seq for
 /// each length. A key alone means its interval for errors and losses, its mean for other
-/// measurements, its values for what was set. Throws UserError for anything else.
+/// measurements, its values for what was set. Of measurements of a benchmark, measured_column()
+/// says what is known, besides by(). Throws UserError for anything else.
 std::vector<TableColumn> table_columns(const std::vector<std::string>& texts,
                                        const std::vector<TableRun>& runs);
 

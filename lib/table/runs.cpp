@@ -24,7 +24,10 @@ std::string schema_of(const Json& json) {
 TableRun run_of_report(Json report, const std::string& name, const fs::path& path) {
   if (schema_of(report) != kSchema) {
     throw UserError(path.string() + ": /schema",
-                    std::string("must be \"") + kSchema + "\": this is not a report");
+                    std::string("must be \"") + kSchema + "\": this is not a report of a run",
+                    schema_of(report) == kBenchSchema
+                        ? "mta table and mta plot times, scaling and profile read benchmarks"
+                        : "");
   }
   TableRun run{.name = name, .status = RunState::Done, .error = {}, .report = {}};
   const std::string status = report.value("status", "");
@@ -125,6 +128,12 @@ std::string to_string(RunState status) {
       return "missing";
   }
   return {};
+}
+
+bool holds_runs(const std::filesystem::path& folder) {
+  std::vector<TableRun> runs;
+  add_folder(folder, runs);
+  return !runs.empty();
 }
 
 std::vector<TableRun> find_runs(const std::vector<std::filesystem::path>& inputs) {

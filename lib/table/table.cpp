@@ -3,6 +3,8 @@
 
 #include "lib/core/description.h"
 #include "lib/core/error.h"
+#include "lib/table/measured_columns.h"
+#include "lib/table/measurements.h"
 
 #include <fmt/format.h>
 
@@ -77,6 +79,7 @@ std::string differing_in(const Group& group, const std::vector<TableColumn>& col
   std::set<RowRuns> seen;
   for (const TableColumn& column : columns) {
     if (column.statistic == Statistic::Count || column.statistic == Statistic::Values) continue;
+    if (column.statistic == Statistic::Spread || column.statistic == Statistic::Single) continue;
     const RowRuns runs = runs_of(column, group.runs);
     if (!seen.insert(runs).second) continue;
     for (const TableKey& key : differing_keys(runs)) {
@@ -101,18 +104,23 @@ std::vector<TableKey> usual_rows(const std::vector<TableRun>& runs,
   return keys;
 }
 
+/// What became of a run that is not done.
+std::string state_note(const TableRun& run) {
+  if (!run.bench.empty()) return fmt::format("{}: {}", run.name, run.error);
+  return fmt::format("{}: {}{}{}", run.name, to_string(run.status), run.error.empty() ? "" : ": ",
+                     run.error);
+}
+
 std::vector<std::string> notes_of(const std::vector<Group>& groups,
                                   const std::vector<TableColumn>& columns) {
   std::vector<std::string> notes;
   for (const Group& group : groups) {
     std::map<std::string, std::size_t> seeds;
     for (const TableRun* run : group.runs) {
-      if (run->status != RunState::Done) {
-        notes.push_back(fmt::format("{}: {}{}{}", run->name, to_string(run->status),
-                                    run->error.empty() ? "" : ": ", run->error));
-      }
+      if (run->status != RunState::Done) notes.push_back(state_note(*run));
       static const Json::json_pointer seeds_pointer("/experiment/seeds");
-      if (run->report.contains(seeds_pointer)) ++seeds[run->report.at(seeds_pointer).dump()];
+      if (run->bench.empty() && run->report.contains(seeds_pointer))
+        ++seeds[run->report.at(seeds_pointer).dump()];
     }
     const std::string row = fmt::format("{}", fmt::join(group.labels, ", "));
     const std::string differing = differing_in(group, columns);
@@ -129,15 +137,7 @@ std::vector<std::string> notes_of(const std::vector<Group>& groups,
   return notes;
 }
 
-}  // namespace
-
-const std::vector<std::string>& usual_columns() {
-  static const std::vector<std::string> columns = {"n",        "err_seq",     "median(err_seq)",
-                                                   "steps_to", "ms_per_step", "wall_s"};
-  return columns;
-}
-
-Table make_table(const std::vector<TableRun>& runs, const TableRequest& request) {
+Table table_of(const std::vector<TableRun>& runs, const TableRequest& request) {
   const std::vector<TableColumn> columns =
       table_columns(request.columns.empty() ? usual_columns() : request.columns, runs);
   std::vector<TableKey> keys;
@@ -170,6 +170,34 @@ Table make_table(const std::vector<TableRun>& runs, const TableRequest& request)
   }
   table.notes = notes_of(groups, table.columns);
   return table;
+}
+
+}  // namespace
+
+const std::vector<std::string>& usual_columns() {
+  static const std::vector<std::string> columns = {"n",        "err_seq",     "median(err_seq)",
+                                                   "steps_to", "ms_per_step", "wall_s"};
+  return columns;
+}
+
+Table make_table(const std::vector<TableRun>& runs, const TableRequest& request) {
+  if (runs.empty() || runs.front().bench.empty()) return table_of(runs, request);
+  if (!request.baseline.empty()) {
+    throw UserError("--baseline", "is for reports of runs: those of benchmarks have their ratios");
+  }
+  TableRequest measured = request;
+  if (measured.rows.empty()) measured.rows = usual_measured_rows(runs);
+  for (const char* what : {"part", "kernel"}) {
+    const auto& rows = measured.rows;
+    if (std::find(rows.begin(), rows.end(), what) == rows.end()) continue;
+    const std::vector<TableRun> profile = profile_of(runs, what);
+    if (measured.columns.empty()) measured.columns = usual_measured_columns(profile, rows);
+    return table_of(profile, measured);
+  }
+  if (measured.columns.empty()) {
+    measured.columns = usual_measured_columns(runs, measured.rows);
+  }
+  return table_of(runs, measured);
 }
 
 }  // namespace mta

@@ -29,8 +29,9 @@ struct Table {
 /// n, err_seq with its interval and median, steps to solve, ms a step, wall time.
 const std::vector<std::string>& usual_columns();
 
-/// Rows stand in the order in which their first run does. Every run is in a row. Throws UserError
-/// for unknown keys and for a baseline that is no row.
+/// Rows stand in the order in which their first run does. Every run is in a row. Of measurements,
+/// rows "part" and "kernel" are those of the profiles of training steps. Throws UserError for
+/// unknown keys, for a baseline that is no row, and for measurements that would share a cell.
 Table make_table(const std::vector<TableRun>& runs, const TableRequest& request);
 
 enum class TableFormat { Markdown, Csv, Latex, JsonObject };
