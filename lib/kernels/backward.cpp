@@ -2,6 +2,7 @@
 // may lag behind.
 #include "lib/kernels/attention.h"
 #include "lib/kernels/chain.h"
+#include "lib/kernels/device.h"
 #include "lib/kernels/support.h"
 
 #include <tuple>
@@ -243,6 +244,7 @@ Status backward(const BackwardParams& params, Stream stream) {
   const WorkspacePlan plan =
       workspace_plan(params.problem, Direction::Backward, params.workspace.bytes);
   if (const Status s = check_workspace(params.workspace, plan.bytes); s != Status::Ok) return s;
+  if (const Status s = check(current_device()); s != Status::Ok) return s;
 
   Chain chain(params.problem, plan, params.workspace, stream);
   chain.prepare(true);

@@ -1,6 +1,7 @@
 // The forward chain: which stages run for a chunk, in which order, on which buffers.
 #include "lib/kernels/attention.h"
 #include "lib/kernels/chain.h"
+#include "lib/kernels/device.h"
 #include "lib/kernels/support.h"
 
 #include <utility>
@@ -72,6 +73,7 @@ Status forward(const ForwardParams& params, Stream stream) {
   const WorkspacePlan plan =
       workspace_plan(params.problem, Direction::Forward, params.workspace.bytes);
   if (const Status s = check_workspace(params.workspace, plan.bytes); s != Status::Ok) return s;
+  if (const Status s = check(current_device()); s != Status::Ok) return s;
 
   Chain chain(params.problem, plan, params.workspace, stream);
   chain.prepare(false);

@@ -6,6 +6,9 @@
 
 namespace mta::kernels {
 
+constexpr int kMixingStages = 2;
+static_assert(kFewestStages<4 * kBuiltParts[2]> == kMixingStages, "forward fits everywhere");
+
 /// M = W C, and the partial statistics of M's rows. Grid: (strips, row groups, batch x units).
 template <int kParts>
 __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const MixingArgs args) {
@@ -15,7 +18,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit);
-  for_each_point_tile(
+  for_each_point_tile<kMixingStages>(
       args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
@@ -46,7 +49,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingA
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit);
   float lse2[kParts][4];
-  for_each_point_tile(
+  for_each_point_tile<kMixingStages>(
       args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
@@ -70,14 +73,14 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingA
 
 template <int kParts>
 void MixingKernels<kParts>::before(const MixingArgs& args, cudaStream_t stream) {
-  launch_mixing<4 * kParts>(mix_before_kernel<kParts>, args, stream);
+  launch_mixing<4 * kParts>(mix_before_kernel<kParts>, kMixingStages, args, stream);
 }
 template <int kParts>
 void MixingKernels<kParts>::after(const MixingArgs& args, ElementType type, cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    launch_mixing<4 * kParts>(mix_after_kernel<Brain, kParts>, args, stream);
+    launch_mixing<4 * kParts>(mix_after_kernel<Brain, kParts>, kMixingStages, args, stream);
   } else {
-    launch_mixing<4 * kParts>(mix_after_kernel<Half, kParts>, args, stream);
+    launch_mixing<4 * kParts>(mix_after_kernel<Half, kParts>, kMixingStages, args, stream);
   }
 }
 

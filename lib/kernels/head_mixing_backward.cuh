@@ -27,14 +27,16 @@ __device__ inline void accumulate_gram(float (&sums)[2][4], const Points& rows,
 }
 
 /// Adds the block's sums, warps in order, to its slot of 256 numbers [row head, column head] for
-/// each part.
+/// each part. `shared` is the ring of pieces, which nobody needs any more: memory of its own would
+/// not fit on the smallest cards.
 template <int kParts>
 __device__ void finish_mixing_sums(const MixingSums<kParts>& sums, const MixingArgs& args,
-                                   const MixingPlace& place) {
-  __shared__ float squares[kMixingWarps][256];
+                                   const MixingPlace& place, uint4* shared) {
+  auto* const squares = reinterpret_cast<float(*)[256]>(shared);  // [warp, 16 row + column]
   const Lane lane = lane_place();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int slot = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
+  __syncthreads();
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
 #pragma unroll
@@ -76,7 +78,7 @@ __device__ inline void store_mixed_dots(const Points& p, const Points& d_p, cons
 
 /// A = dropout(W R), dR = W^T dA, the gradient of W, and where no convolution follows the dots of P
 /// dP. `args.gradient` is dA with the dropout already in it.
-template <class E, int kParts>
+template <class E, int kParts, int kStages>
 __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
   extern __shared__ uint4 shared_pieces[];
@@ -86,7 +88,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
   const UnitWeights<kParts> w(args.weights, place.unit), transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
   float lse2[kParts][4];
-  for_each_point_tile(
+  for_each_point_tile<kStages>(
       args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
@@ -129,7 +131,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
           store_mixed_dots<E>(r_out, d_r, args.row_dots, place, heads, row, key);
         }
       });
-  finish_mixing_sums<kParts>(sums, args, place);
+  finish_mixing_sums<kParts>(sums, args, place, shared_pieces);
 }
 
 /// dM = P (dP - D) in input layout.
@@ -147,7 +149,7 @@ __device__ inline void softmax_gradient(Points& m, const Points& d_p, const floa
 }
 
 /// dC = W^T dM and the gradient of W, with dM made from M, dP and the row dots.
-template <class E, int kParts>
+template <class E, int kParts, int kStages>
 __global__ void __launch_bounds__(kMixingThreads)
     mix_before_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
@@ -158,7 +160,7 @@ __global__ void __launch_bounds__(kMixingThreads)
   const UnitWeights<kParts> transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
   float lse2[kParts][4], dots[kParts][4];
-  for_each_point_tile(
+  for_each_point_tile<kStages>(
       args,
       [&](int stage, int row, int key) {
         ring.template start_inputs<kParts>(stage, 0, args.mixed, place, heads, row, key);
@@ -193,25 +195,35 @@ __global__ void __launch_bounds__(kMixingThreads)
         }
         store_outputs<E>(pack_outputs<E>(mixed), args.d_target, place, heads, row, key, {});
       });
-  finish_mixing_sums<kParts>(sums, args, place);
+  finish_mixing_sums<kParts>(sums, args, place, shared_pieces);
 }
 
 template <int kParts>
 void MixingKernels<kParts>::after_backward(const MixingArgs& args, ElementType type,
                                            cudaStream_t stream) {
+  constexpr int kPieces = 8 * kParts, kFewest = kFewestStages<kPieces>;
   if (type == ElementType::BFloat16) {
-    launch_mixing<8 * kParts>(mix_after_backward_kernel<Brain, kParts>, args, stream);
+    launch_mixing_that_fits<kPieces>(mix_after_backward_kernel<Brain, kParts, 2>,
+                                     mix_after_backward_kernel<Brain, kParts, kFewest>, args,
+                                     stream);
   } else {
-    launch_mixing<8 * kParts>(mix_after_backward_kernel<Half, kParts>, args, stream);
+    launch_mixing_that_fits<kPieces>(mix_after_backward_kernel<Half, kParts, 2>,
+                                     mix_after_backward_kernel<Half, kParts, kFewest>, args,
+                                     stream);
   }
 }
 template <int kParts>
 void MixingKernels<kParts>::before_backward(const MixingArgs& args, ElementType type,
                                             cudaStream_t stream) {
+  constexpr int kPieces = 12 * kParts, kFewest = kFewestStages<kPieces>;
   if (type == ElementType::BFloat16) {
-    launch_mixing<12 * kParts>(mix_before_backward_kernel<Brain, kParts>, args, stream);
+    launch_mixing_that_fits<kPieces>(mix_before_backward_kernel<Brain, kParts, 2>,
+                                     mix_before_backward_kernel<Brain, kParts, kFewest>, args,
+                                     stream);
   } else {
-    launch_mixing<12 * kParts>(mix_before_backward_kernel<Half, kParts>, args, stream);
+    launch_mixing_that_fits<kPieces>(mix_before_backward_kernel<Half, kParts, 2>,
+                                     mix_before_backward_kernel<Half, kParts, kFewest>, args,
+                                     stream);
   }
 }
 

@@ -9,15 +9,16 @@
 //   output layout (C operand): lane (g, q) has heads g, g+8, keys of groups q and q+4
 //   group(2q) = q, group(2q+1) = q+4
 //
-// A lane copies the pieces that it will use itself, a tile ahead, so there is no barrier.
+// A lane copies the pieces that it will use itself, a tile ahead where shared memory has room for
+// two stages of them, so there is no barrier.
 #pragma once
 
+#include "lib/kernels/device.h"
 #include "lib/kernels/map_view.cuh"
 
 namespace mta::kernels {
 
 constexpr int kMixingThreads = kMixingWarps * kWarp;  // each warp takes every fourth row
-constexpr int kMixingStages = 2;                      // tiles of a lane's pieces in shared memory
 
 /// Four heads' chunks in input layout, or (head g: group q, q+4; head g+8: group q, q+4) in output
 /// layout.
@@ -42,12 +43,15 @@ __device__ inline int input_head(int part, int slot) {
   return 16 * part + 2 * lane_place().q + slot % 2 + slot / 2 * 8;
 }
 
+/// Stages that a kernel is built for on the smallest card, beside the usual two.
+template <int kPieces>
+constexpr int kFewestStages = mixing_stages(kPieces, kLeastSharedBytes);
+
 /// This lane's pieces of the tiles under way: [stage, piece, thread].
 template <int kPieces>
 class PieceRing {
  public:
   __device__ explicit PieceRing(uint4* shared) : pieces_(shared + threadIdx.x) {}
-  static constexpr int kBytes = kMixingStages * kPieces * kMixingThreads * 16;
 
   /// Copies pieces first_piece.. of the input layout (4 for each part).
   template <int kParts>
@@ -268,26 +272,26 @@ class PointWalk {
   int tokens_, strip_tiles_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
 };
 
-/// Calls start(stage, row, key) a tile ahead of tile(stage, row, key), and visit(row) at each new
-/// row.
-template <class Start, class Row, class Tile>
+/// Calls start(stage, row, key) before tile(stage, row, key), with two stages a tile ahead of it,
+/// and visit(row) at each new row.
+template <int kStages, class Start, class Row, class Tile>
 __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
   PointWalk walk(args), ahead(args);
-  int stage = 0;
-  if (ahead.valid()) {
-    start(stage, ahead.row(), ahead.key());
-    ahead.next();
-  }
-  commit_copies();
-  for (; walk.valid(); walk.next(), stage = 1 - stage) {
+  const auto start_next = [&](int stage) {
     if (ahead.valid()) {
-      start(1 - stage, ahead.row(), ahead.key());
+      start(stage, ahead.row(), ahead.key());
       ahead.next();
     }
     commit_copies();
+  };
+  constexpr int kLast = kStages - 1;
+  int stage = 0;
+  if (kStages == 2) start_next(stage);
+  for (; walk.valid(); walk.next(), stage = kLast - stage) {
+    start_next(kLast - stage);
     if (walk.starts_row()) visit(walk.row());
-    wait_for_copies<kMixingStages - 1>();
+    wait_for_copies<kLast>();
     tile(stage, walk.row(), walk.key());
   }
 }
@@ -332,12 +336,24 @@ inline dim3 mixing_grid(const MixingArgs& args) {
               static_cast<unsigned>(extent.maps / extent.heads * args.plan.units));
 }
 
+using MixingKernel = void (*)(MixingArgs);
+
 /// Launches a mixing kernel with a ring of kPieces 16-byte pieces a lane.
-template <int kPieces, class Kernel>
-void launch_mixing(Kernel kernel, const MixingArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = PieceRing<kPieces>::kBytes;
-  allow_shared_bytes(kernel, kBytes);
-  launch(kernel, mixing_grid(args), kMixingThreads, kBytes, stream, args);
+template <int kPieces>
+void launch_mixing(MixingKernel kernel, int stages, const MixingArgs& args, cudaStream_t stream) {
+  const int bytes = mixing_shared_bytes(kPieces, stages);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, mixing_grid(args), kMixingThreads, bytes, stream, args);
+}
+
+/// The same: `ahead` with two stages where they fit on this card, else `tight`, which has
+/// kFewestStages.
+template <int kPieces>
+void launch_mixing_that_fits(MixingKernel ahead, MixingKernel tight, const MixingArgs& args,
+                             cudaStream_t stream) {
+  const bool fits =
+      kFewestStages<kPieces> == 2 || mixing_stages(kPieces, current_device().shared_bytes) == 2;
+  launch_mixing<kPieces>(fits ? ahead : tight, fits ? 2 : kFewestStages<kPieces>, args, stream);
 }
 
 }  // namespace mta::kernels

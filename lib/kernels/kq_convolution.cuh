@@ -37,13 +37,6 @@ __device__ void convolve_rows(Block& out, const Number* tile, const Word* table,
   }
 }
 
-/// Shared memory: two tiles, the stages of the stores, the head's tables.
-template <int kBlocks>
-constexpr int convolution_shared_bytes(int query_span) {
-  const int tile = (kTileRows + query_span - 1) * TileShape<kBlocks>::kPitch;
-  return 2 * (2 * tile + kTileRows * kStagePitch) + 4 * query_span * table_words(kBlocks);
-}
-
 /// Grid: (strips of key tiles, row tiles, maps). A block walks the 64x64 output tiles of a strip;
 /// four warps of 16 rows.
 template <int kBlocks, MapKind kKind>
@@ -112,7 +105,7 @@ void ConvolutionKernels<kBlocks>::forward(MapKind kind, const ConvolutionArgs& a
   const dim3 grid(static_cast<unsigned>(
                       ceil_div(key_tiles(extent.rows.end - 1, extent.tokens, 0), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles()), static_cast<unsigned>(extent.maps));
-  const int bytes = convolution_shared_bytes<kBlocks>(args.query_span);
+  const int bytes = convolution_shared_bytes(kBlocks, args.query_span);
   allow_shared_bytes(convolution_kernel<kBlocks, MapKind::Scores>, bytes);
   allow_shared_bytes(convolution_kernel<kBlocks, MapKind::SoftmaxWeights>, bytes);
   if (kind == MapKind::Scores) {

@@ -12,15 +12,10 @@
 
 namespace mta::kernels {
 
-/// Query offsets whose kernel gradients one block holds in registers: kBlocks/2 (rounded up) 16x8
-/// sums each.
-template <int kBlocks>
-constexpr int kOffsetsABlock = kBlocks <= 3 ? 6 : 4;
-
 template <int kBlocks>
 struct KernelSums {
-  static constexpr int kPairs = (kBlocks + 1) / 2;
-  float value[kOffsetsABlock<kBlocks>][kPairs]
+  static constexpr int kPairs = kernel_sum_pairs(kBlocks);
+  float value[offsets_a_block(kBlocks)][kPairs]
              [4];  // window column x = 16 pair + (g or g+8), output lane 2q or 2q+1
 };
 
@@ -84,7 +79,7 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
   }
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset_by_row(Shape::kPitch);
 #pragma unroll
-  for (int n = 0; n < kOffsetsABlock<kBlocks>; ++n) {
+  for (int n = 0; n < offsets_a_block(kBlocks); ++n) {
     const int a = first_offset + n;
     if (a >= query_span) break;
     // A fragments of columns 16 e..: the two blocks of a fragment must be neighbours in registers,
@@ -132,7 +127,7 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
 template <int kBlocks>
 __device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* scratch, float* slot,
                                        int first_offset, int query_span, const KeyWindow& window) {
-  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kOffsets = kOffsetsABlock<kBlocks>;
+  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kOffsets = offsets_a_block(kBlocks);
   constexpr int kWarps = kConvolutionThreads / kWarp,
                 kSquare = 16 * kPairs * 8;  // [x][output lane]
   const Lane lane = lane_place();
@@ -165,23 +160,21 @@ __device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* s
   }
 }
 
-/// One stage: a tile of dY with its halo, and the block's own tile of X.
+/// Blocks a multiprocessor that registers must leave room for. Code for compute capability 8.0
+/// and 8.6 spills two registers at three blocks of the widest window, whose shared memory admits
+/// two there anyway.
 template <int kBlocks>
-MTA_HOST_DEVICE constexpr int backward_stage_numbers(int query_span) {
-  return (kTileRows + query_span - 1) * TileShape<kBlocks>::kPitch + kTileRows * kStagePitch;
-}
-/// Shared memory before the tables: two stages; the sums of all warps take their place at the end.
-template <int kBlocks>
-MTA_HOST_DEVICE constexpr int backward_tile_bytes(int query_span) {
-  constexpr int kSums = 4 * kOffsetsABlock<kBlocks> * (kConvolutionThreads / kWarp) * 16 *
-                        KernelSums<kBlocks>::kPairs * 8;
-  return max_of(4 * backward_stage_numbers<kBlocks>(query_span), kSums);
-}
+constexpr int kBackwardBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    kBlocks > 3 ? 2 : 3;
+#else
+    3;
+#endif
 
 /// Grid: (strips, row tiles x offset groups, maps). The blocks of group 0 write dX; each adds its
 /// offsets' gradient.
 template <class E, int kBlocks, MapKind kKind>
-__global__ void __launch_bounds__(kConvolutionThreads, 3)
+__global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
     convolution_backward_kernel(const ConvolutionBackwardArgs args) {
   wait_for_previous_kernel();
   using Shape = TileShape<kBlocks>;
@@ -189,7 +182,7 @@ __global__ void __launch_bounds__(kConvolutionThreads, 3)
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int row_tiles = extent.row_tiles(), row_tile = static_cast<int>(blockIdx.y) % row_tiles;
-  const int first_offset = static_cast<int>(blockIdx.y) / row_tiles * kOffsetsABlock<kBlocks>;
+  const int first_offset = static_cast<int>(blockIdx.y) / row_tiles * offsets_a_block(kBlocks);
   const int first_row = extent.rows.begin + row_tile * kTileRows;
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
   const int first_tile = static_cast<int>(blockIdx.x) * args.strip_tiles;
@@ -198,8 +191,8 @@ __global__ void __launch_bounds__(kConvolutionThreads, 3)
   if (first_tile >= end_tile) return;
 
   const int rows = kTileRows + args.query_span - 1,
-            stage_numbers = backward_stage_numbers<kBlocks>(args.query_span);
-  Word* table = reinterpret_cast<Word*>(shared + backward_tile_bytes<kBlocks>(args.query_span) / 2);
+            stage_numbers = backward_stage_numbers(kBlocks, args.query_span);
+  Word* table = reinterpret_cast<Word*>(shared + backward_tile_bytes(kBlocks, args.query_span) / 2);
   // Rows past these are of a later chunk: their memory still holds older rows.
   const int end_of_input = min(extent.rows.end + args.query_span - 1, extent.tokens);
   const TileStream<Shape::kChunks, Shape::kPitch> d_output(args.d_output, map, first_row, rows,
@@ -264,12 +257,11 @@ template <class E, int kBlocks>
 void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
                                  cudaStream_t stream) {
   const Extent& extent = args.extent;
-  const int groups = ceil_div(args.query_span, kOffsetsABlock<kBlocks>);
+  const int groups = ceil_div(args.query_span, offsets_a_block(kBlocks));
   const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles() * groups),
                   static_cast<unsigned>(extent.maps));
-  const int bytes =
-      backward_tile_bytes<kBlocks>(args.query_span) + 4 * args.query_span * table_words(kBlocks);
+  const int bytes = convolution_backward_shared_bytes(kBlocks, args.query_span);
   allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::Scores>, bytes);
   allow_shared_bytes(convolution_backward_kernel<E, kBlocks, MapKind::SoftmaxWeights>, bytes);
   if (kind == MapKind::Scores) {

@@ -1,4 +1,5 @@
 // Attention of a few last rows, forward and backward: a block a head.
+#include "lib/kernels/device.h"
 #include "lib/kernels/dropout.h"
 #include "lib/kernels/last_rows_head.cuh"
 
@@ -297,7 +298,9 @@ Status checked(const LastRows& c) {
   if (c.head_dim < kFour || c.head_dim > kLastHeadDim || c.head_dim % kFour != 0) {
     return fail(Status::Unsupported, "last rows: head size must be a multiple of 4, at most 128");
   }
-  if (last_rows_bytes(c.keys) > kLastRowsBytes) {
+  const Device device = current_device();
+  if (const Status s = check(device); s != Status::Ok) return s;
+  if (last_rows_bytes(c.keys) > static_cast<std::size_t>(device.shared_bytes)) {
     return fail(Status::Unsupported, "last rows: more keys than shared memory holds");
   }
   return Status::Ok;

@@ -26,11 +26,11 @@ struct LastRows {
   Tensor q, k, v;  ///< [B, H, rows, d], [B, H, keys, d] twice
 };
 
-inline constexpr int kLastRows = 8;               ///< rows at most
-inline constexpr int kLastHeadDim = 128;          ///< head size at most; a multiple of 4
-inline constexpr int kLastRowsBytes = 200 << 10;  ///< of shared memory, at most
+inline constexpr int kLastRows = 8;       ///< rows at most
+inline constexpr int kLastHeadDim = 128;  ///< head size at most; a multiple of 4
 
-/// Shared memory that backward takes, which is more than forward does.
+/// Shared memory that backward takes, which is more than forward does; at most what the device
+/// gives a block.
 std::size_t last_rows_bytes(int keys);
 
 /// o [B, H, rows, d] is written.

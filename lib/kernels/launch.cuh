@@ -2,7 +2,8 @@
 //
 // Programmatic dependent launch: a kernel's blocks move in as soon as all blocks of its predecessor
 // have started, and wait inside for its results. A chain of twenty kernels a chunk thus pays for
-// ramps and launches only once.
+// ramps and launches only once. It needs compute capability 9.0: code for older cards has no wait,
+// and is launched the usual way.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -12,8 +13,21 @@ namespace mta::kernels {
 /// First statement of every kernel: lets the next kernel move in, then waits for the previous one's
 /// writes.
 __device__ inline void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Does the code that this device runs of a kernel wait by itself?
+template <class... Parameters>
+bool starts_early(void (*kernel)(Parameters...)) {
+  constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};  // ascending
+  if (kArchitectures[0] >= 900) return true;
+  constexpr int kFirst = 90;
+  cudaFuncAttributes attributes = {};
+  return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+         attributes.ptxVersion >= kFirst;
 }
 
 /// Queues kernel(args...) on the stream. The caller reads cudaGetLastError.
@@ -29,7 +43,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_byt
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
   config.stream = stream;
   config.attrs = &early;
-  config.numAttrs = 1;
+  config.numAttrs = starts_early(kernel) ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 

@@ -165,9 +165,6 @@ __device__ inline void mask_block(Block& block, int first_row, int first_key, in
   }
 }
 
-/// Tiles of a product in shared memory at a time.
-MTA_HOST_DEVICE constexpr int sum_stages(int dim) { return dim <= 64 ? 3 : 2; }
-
 /// Walks tiles 0..tiles-1 with kStages of them in shared memory: load(tile) starts copies,
 /// finish(tile) may change what this thread copied, use(tile) reads all of it. One barrier a tile:
 /// a stage is loaded again only after the barrier that follows its last use.

@@ -10,14 +10,6 @@ constexpr int kScoreThreads = 128;  // four warps of 16 rows
 /// What a kernel does with a tile besides storing it.
 enum class ScoreExtra { Nothing, Statistics, Dots };
 
-/// Two stages of keys, the stages of the stores, and for the dots two stages of M.
-template <int kDim, ScoreExtra kExtra>
-constexpr int scores_shared_bytes() {
-  constexpr int kTiles = kExtra == ScoreExtra::Dots ? 3 : 1;
-  return static_cast<int>(sizeof(Number)) *
-         (2 * kTileKeys * (kDim + 8) + kTiles * kTileRows * kStagePitch);
-}
-
 /// A 16-row slice of X as A fragments.
 template <int kDim>
 __device__ void load_rows_as_fragments(Word (&x)[kDim / 16][4], const Number* tile) {
@@ -120,7 +112,7 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
 
 template <class E, class Target, int kDim, ScoreExtra kExtra>
 void launch_scores(const ScoresArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = scores_shared_bytes<kDim, kExtra>();
+  constexpr int kBytes = scores_shared_bytes(kDim, kExtra == ScoreExtra::Dots);
   const Extent& extent = args.extent;
   const dim3 grid(static_cast<unsigned>(ceil_div(extent.last_key_tiles(), args.strip_tiles)),
                   static_cast<unsigned>(extent.row_tiles()), static_cast<unsigned>(extent.maps));

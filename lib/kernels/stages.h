@@ -6,6 +6,7 @@
 #pragma once
 
 #include "lib/kernels/params.h"
+#include "lib/kernels/shared_memory.h"
 #include "lib/kernels/tile_plan.h"
 #include "lib/kernels/workspace.h"
 
@@ -21,8 +22,6 @@ struct MapView {
   std::uint16_t* data;
   int ring, pitch;
 };
-constexpr int kStagePitch =
-    kTileKeys + 8;  // a shared row of 64 numbers, padded so that 8 rows hit 8 banks
 
 /// A [B, H, T, d] tensor that starts at the chunk's first batch element.
 struct TensorView {
@@ -141,12 +140,8 @@ struct ConvolutionKernels {
   static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
                        cudaStream_t stream);
 };
-constexpr int kBuiltBlocks[] = {2, 3, 6};
 constexpr int built_blocks(int blocks) { return blocks <= 2 ? 2 : blocks <= 3 ? 3 : kMaxBlocks; }
 
-/// A head's Toeplitz band for one query offset: word n holds the taps n-14 and n-13, zero outside
-/// 0..c_k-1.
-MTA_HOST_DEVICE constexpr int table_words(int blocks) { return 8 * blocks + 16; }
 constexpr int kTableOrigin =
     14;  // outputs 1..7 of a block and up to 7 columns of slack read before tap 0
 

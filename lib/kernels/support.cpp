@@ -1,6 +1,7 @@
 // Checks a problem against the table of what the kernels cover.
 #include "lib/kernels/support.h"
 
+#include "lib/kernels/shared_memory.h"
 #include "lib/kernels/tile_plan.h"
 
 #include <algorithm>
@@ -66,7 +67,7 @@ Status check_launch(const LaunchPlan& launch) {
 
 std::vector<SupportRow> support_table() {
   return {
-      {"device", "compute capability 9.0 (H100, H200)"},
+      {"device", "compute capability 8.0 or newer, such as A100, L40, H100, H200"},
       {"type of q, k, v",
        "fp16, bf16 (sums in fp32; maps before softmax in fp16, so |score| < 65504)"},
       {"head size d", "32, 64, 96, 128"},
@@ -79,6 +80,24 @@ std::vector<SupportRow> support_table() {
       {"dropout on the weights", "0 to below 1 in steps of 1/65536"},
       {"run-to-run differences", "none: no atomics, sums in a fixed order"},
   };
+}
+
+Status check(const Device& device) {
+  const std::string capability =
+      std::to_string(device.capability / 10) + "." + std::to_string(device.capability % 10);
+  if (device.capability == 0) return fail(Status::Unsupported, "there is no CUDA device");
+  if (device.capability < kLeastCapability) {
+    return unsupported("compute capability", capability, "8.0 or newer");
+  }
+  for (const SharedMemoryRow& row : shared_memory_table(device.shared_bytes)) {
+    if (row.bytes <= device.shared_bytes) continue;
+    return unsupported("shared memory of", std::to_string(device.shared_bytes) + " bytes a block",
+                       row.kernel + " takes " + std::to_string(row.bytes));
+  }
+  if (device.has_code) return Status::Ok;
+  return fail(Status::Unsupported,
+              "the kernels are not built for compute capability " + capability +
+                  ": configure with CMAKE_CUDA_ARCHITECTURES=" + std::to_string(device.capability));
 }
 
 Status check(const Problem& p) {

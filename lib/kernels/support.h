@@ -22,6 +22,17 @@ struct SupportRow {
 /// The table, in the order in which `check` looks at the properties.
 std::vector<SupportRow> support_table();
 
+/// A device as the kernels see it.
+struct Device {
+  int capability = 0;     ///< compute capability, 10 major + minor; 0: there is none
+  int shared_bytes = 0;   ///< shared memory that a block may have
+  bool has_code = false;  ///< the kernels are built for it
+};
+constexpr int kLeastCapability = 80;
+
+/// Ok where every kernel runs on the device, else Unsupported, with the reason in last_error().
+Status check(const Device& device);
+
 /// Ok, or Unsupported / InvalidArgument with last_error() naming the property, its value and what
 /// is covered. Looks at sizes and options only, so it needs no device.
 Status check(const Problem& problem);

@@ -16,6 +16,8 @@ constexpr int kChunk = 8;        // keys in 16 bytes: the unit of loads and of c
 constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
 constexpr int kLagUnit = 16;     // lags of stages are multiples of the matrix unit's rows
 constexpr int kMaxBlocks = 6;    // of a key window: c_k = 32 with the worst padding
+constexpr int kBuiltBlocks[] = {2, 3, kMaxBlocks};  // that a convolution is built for
+constexpr int kBuiltParts[] = {1, 2, 4};            // 16-head blocks that a mixing is built for
 
 MTA_HOST_DEVICE constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 MTA_HOST_DEVICE constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }

@@ -18,12 +18,6 @@ namespace mta::kernels {
 
 constexpr int kConvolutionThreads = 128;  // four warps of 16 output rows
 
-/// Pads a row of `columns` numbers to an odd number of 16-byte pieces: eight rows then use all 32
-/// banks once.
-MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
-  return columns / kChunk % 2 == 0 ? columns + kChunk : columns;
-}
-
 template <int kBlocks>
 struct TileShape {
   static constexpr int kColumns = loaded_columns(kBlocks);

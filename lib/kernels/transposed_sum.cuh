@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
 
 template <class E, int kDim>
 void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes<kDim>();
+  constexpr int kBytes = sum_shared_bytes(kDim);
   const Extent& extent = args.extent;
   const dim3 grid(static_cast<unsigned>(extent.last_key_tiles()),
                   static_cast<unsigned>(extent.maps));

@@ -7,12 +7,6 @@ namespace mta::kernels {
 
 constexpr int kSumThreads = 128;  // four warps of 16 rows
 
-template <int kDim>
-constexpr int sum_shared_bytes() {
-  return static_cast<int>(sizeof(Number)) * sum_stages(kDim) *
-         (kTileRows * kStagePitch + kTileKeys * (kDim + 8));
-}
-
 /// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
 /// kDim].
 template <class E, int kDim>
@@ -115,7 +109,7 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
 
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes<kDim>();
+  constexpr int kBytes = sum_shared_bytes(kDim);
   const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
                   static_cast<unsigned>(args.extent.maps));
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>

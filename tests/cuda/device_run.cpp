@@ -2,6 +2,7 @@
 #include "tests/cuda/device_run.h"
 
 #include "lib/kernels/attention.h"
+#include "lib/kernels/device.h"
 #include "lib/kernels/workspace.h"
 #include "tests/cuda/device_memory.h"
 
@@ -195,11 +196,8 @@ std::string no_device() {
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error != cudaSuccess || devices == 0)
     return std::string("no CUDA device: ") + cudaGetErrorString(error);
-  cudaDeviceProp properties;
-  must(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
-  if (properties.major == 9) return "";
-  return std::string(properties.name) +
-         " is not of compute capability 9.0, which the kernels are built for";
+  return kernels::check(kernels::current_device()) == kernels::Status::Ok ? ""
+                                                                          : kernels::last_error();
 }
 
 Rounding rounding_of(ElementType type) {

@@ -1,10 +1,13 @@
 // What is refused, and that the message names the property, its value and what is covered.
 #include "lib/kernels/support.h"
 
+#include "lib/kernels/shared_memory.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 namespace mta::kernels {
 namespace {
@@ -66,6 +69,50 @@ TEST(Support, NamesWhatIsNotCovered) {
   p = valid();
   p.scale = std::nanf("");
   expect_refusal(p, Status::InvalidArgument, "scale");
+}
+
+TEST(Support, RefusesADeviceByName) {
+  const auto expect = [](const Device& device, const std::string& message) {
+    EXPECT_EQ(check(device), Status::Unsupported) << message;
+    EXPECT_NE(std::string(last_error()).find(message), std::string::npos) << last_error();
+  };
+  expect({}, "there is no CUDA device");
+  expect({.capability = 75, .shared_bytes = 64 << 10, .has_code = true},
+         "compute capability 7.5 is not covered (covered: 8.0 or newer)");
+  expect(
+      {.capability = 86, .shared_bytes = 48 << 10, .has_code = true},
+      "shared memory of 49152 bytes a block is not covered (covered: weighted and transposed sum "
+      "of head size 64 takes 55296)");
+  expect({.capability = 100, .shared_bytes = 227 << 10},
+         "not built for compute capability 10.0: configure with CMAKE_CUDA_ARCHITECTURES=100");
+}
+
+/// What each compute capability gives a block: CUDA C++ Programming Guide, "Technical
+/// Specifications per Compute Capability".
+TEST(SharedMemory, OfEveryKernelFitsOnEveryCoveredCard) {
+  for (const auto& [capability, kilobytes] :
+       {std::pair{80, 163}, {86, 99}, {87, 163}, {89, 99}, {90, 227}, {100, 227}, {120, 99}}) {
+    const int limit = kilobytes << 10;
+    EXPECT_GE(limit, kLeastSharedBytes);
+    for (const SharedMemoryRow& row : shared_memory_table(limit)) {
+      EXPECT_LE(row.bytes, limit) << row.kernel << " on " << capability;
+    }
+    EXPECT_EQ(check({.capability = capability, .shared_bytes = limit, .has_code = true}),
+              Status::Ok)
+        << last_error();
+  }
+}
+
+/// The formulas against bytes counted by hand for the largest instances.
+TEST(SharedMemory, IsWhatTheLayoutsTake) {
+  EXPECT_EQ(scores_shared_bytes(128, true), 2 * (2 * 64 * 136 + 3 * 64 * 72));
+  EXPECT_EQ(sum_shared_bytes(64), 2 * 3 * (64 * 72 + 64 * 72));
+  EXPECT_EQ(convolution_shared_bytes(6, 16), 2 * (2 * 79 * 104 + 64 * 72) + 4 * 16 * 64);
+  EXPECT_EQ(convolution_backward_shared_bytes(6, 16), 4 * (79 * 104 + 64 * 72) + 4 * 16 * 64);
+  EXPECT_EQ(mixing_shared_bytes(48, 2), 192 << 10);
+  EXPECT_EQ(mixing_stages(48, 227 << 10), 2);
+  EXPECT_EQ(mixing_stages(48, 163 << 10), 1);
+  EXPECT_EQ(mixing_stages(24, 99 << 10), 2);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "lib/ops/cuda/attention.h"
 
 #include "lib/kernels/attention.h"
+#include "lib/kernels/device.h"
 #include "lib/kernels/support.h"
 #include "lib/kernels/workspace.h"
 #include "lib/ops/cuda/dropout.h"
@@ -11,7 +12,6 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
-#include <cuda_runtime_api.h>
 
 #include <cmath>
 #include <cstdint>
@@ -22,7 +22,6 @@ namespace {
 
 constexpr std::int64_t kAlignedElements = 8;  // 16 bytes
 constexpr std::uintptr_t kAlignment = 16;
-constexpr int kComputeCapability = 90;
 
 /// The smallest head size of the kernels that holds both; 0 if there is none.
 std::int64_t kernel_head_dim(const AttentionCall& call) {
@@ -131,12 +130,9 @@ kernels::Workspace workspace(const at::Tensor& memory) {
 }
 
 std::string device_unsupported(at::Device device) {
-  int major = 0, minor = 0;
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index());
-  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index());
-  if (10 * major + minor == kComputeCapability) return "";
-  return device.str() + " has compute capability " + std::to_string(major) + "." +
-         std::to_string(minor) + " (covered: 9.0)";
+  const Queue current(device);
+  if (kernels::check(kernels::current_device()) == kernels::Status::Ok) return "";
+  return device.str() + ": " + kernels::last_error();
 }
 
 std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {

@@ -1,6 +1,7 @@
 // From a call to the kernels of lib/kernels/last_rows.h.
 #include "lib/ops/last_rows.h"
 
+#include "lib/kernels/device.h"
 #include "lib/kernels/last_rows.h"
 #include "lib/ops/backend.h"
 #include "lib/ops/cuda/dropout.h"
@@ -122,7 +123,11 @@ std::string last_rows_unsupported(const AttentionCall& call) {
       q.size(3) % kElements != 0) {
     return "head size " + std::to_string(q.size(3)) + " (multiples of 4, at most 128)";
   }
-  if (kernels::last_rows_bytes(static_cast<int>(call.k.size(2))) > kernels::kLastRowsBytes) {
+  const cuda::Queue current(q.device());
+  const kernels::Device device = kernels::current_device();
+  if (kernels::check(device) != kernels::Status::Ok) return kernels::last_error();
+  if (kernels::last_rows_bytes(static_cast<int>(call.k.size(2))) >
+      static_cast<std::size_t>(device.shared_bytes)) {
     return std::to_string(call.k.size(2)) + " keys are more than shared memory holds";
   }
   return "";

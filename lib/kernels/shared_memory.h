@@ -1,0 +1,98 @@
+// Shared memory that a block of each kernel takes, by formula: used by the kernels, and to tell
+// what fits on a card.
+#pragma once
+
+#include "lib/kernels/tile_plan.h"
+
+#include <string>
+#include <vector>
+
+namespace mta::kernels {
+
+constexpr int kNumberBytes = 2;  // of fp16 and bf16
+constexpr int kWordBytes = 4;    // of two of them, and of fp32
+
+/// The least that any covered card gives a block: compute capability 8.6 and 8.9, 99 KB.
+constexpr int kLeastSharedBytes = 99 * 1024;
+
+constexpr int kStagePitch =
+    kTileKeys + 8;  // a shared row of 64 numbers, padded so that 8 rows hit 8 banks
+constexpr int kTileNumbers = kTileRows * kStagePitch;
+
+/// Pads a row of `columns` numbers to an odd number of 16-byte pieces: eight rows then use all 32
+/// banks once.
+MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
+  return columns / kChunk % 2 == 0 ? columns + kChunk : columns;
+}
+
+// --- products with q, k, v; `dim` is the head size ---
+
+/// 64 tokens in rows of dim + 8 numbers.
+MTA_HOST_DEVICE constexpr int token_numbers(int dim) { return kTileKeys * (dim + 8); }
+
+/// Two stages of keys, the stages of the stores, and with dots two stages of M.
+MTA_HOST_DEVICE constexpr int scores_shared_bytes(int dim, bool dots) {
+  return kNumberBytes * (2 * token_numbers(dim) + (dots ? 3 : 1) * kTileNumbers);
+}
+
+/// Tiles of a sum in shared memory at a time.
+MTA_HOST_DEVICE constexpr int sum_stages(int dim) { return dim <= 64 ? 3 : 2; }
+MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
+  return kNumberBytes * sum_stages(dim) * (kTileNumbers + token_numbers(dim));
+}
+
+// --- kq convolution; `blocks` of 8 columns in the key window that a kernel is built for ---
+
+/// A head's Toeplitz band for one query offset: word n holds the taps n-14 and n-13, zero outside
+/// 0..c_k-1.
+MTA_HOST_DEVICE constexpr int table_words(int blocks) { return 8 * blocks + 16; }
+
+/// A tile with its halo.
+MTA_HOST_DEVICE constexpr int halo_tile_numbers(int blocks, int query_span) {
+  return (kTileRows + query_span - 1) * tile_pitch(loaded_columns(blocks));
+}
+
+/// Two tiles, the stages of the stores, the head's tables.
+MTA_HOST_DEVICE constexpr int convolution_shared_bytes(int blocks, int query_span) {
+  return kNumberBytes * (2 * halo_tile_numbers(blocks, query_span) + kTileNumbers) +
+         kWordBytes * query_span * table_words(blocks);
+}
+
+/// Query offsets whose kernel gradients one block holds in registers: kernel_sum_pairs 16x8 sums
+/// each.
+MTA_HOST_DEVICE constexpr int offsets_a_block(int blocks) { return blocks <= 3 ? 6 : 4; }
+MTA_HOST_DEVICE constexpr int kernel_sum_pairs(int blocks) { return (blocks + 1) / 2; }
+
+/// One stage: a tile of dY with its halo, and the block's own tile of X.
+MTA_HOST_DEVICE constexpr int backward_stage_numbers(int blocks, int query_span) {
+  return halo_tile_numbers(blocks, query_span) + kTileNumbers;
+}
+/// Before the tables: two stages; the sums of all four warps take their place at the end.
+MTA_HOST_DEVICE constexpr int backward_tile_bytes(int blocks, int query_span) {
+  const int sums = kWordBytes * offsets_a_block(blocks) * 4 * kernel_sum_pairs(blocks) * 16 * 8;
+  return max_of(2 * kNumberBytes * backward_stage_numbers(blocks, query_span), sums);
+}
+MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int query_span) {
+  return backward_tile_bytes(blocks, query_span) + kWordBytes * query_span * table_words(blocks);
+}
+
+// --- head mixing; `pieces` of 16 bytes that a lane holds of a tile ---
+
+/// Before softmax M, dP and C, after it R and dA, forward one map: four pieces a map and part.
+MTA_HOST_DEVICE constexpr int mixing_shared_bytes(int pieces, int stages) {
+  return stages * pieces * kMixingWarps * 32 * 16;
+}
+/// Tiles of a lane's pieces in shared memory: the next one is on its way where two fit.
+MTA_HOST_DEVICE constexpr int mixing_stages(int pieces, int shared_bytes) {
+  return mixing_shared_bytes(pieces, 2) <= shared_bytes ? 2 : 1;
+}
+
+/// A kernel, at its largest spans, and the bytes that it takes on a card which gives a block
+/// `shared_bytes`.
+struct SharedMemoryRow {
+  std::string kernel;
+  int bytes;
+};
+std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes);
+
+}  // namespace mta::kernels
