@@ -92,7 +92,8 @@ void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor& like,
   path_reason_ = not_fused_because(plan_, input);
   if (path_reason_.empty()) {
     path_ = AttentionPath::Fused;
-    if (is_flash(plan_, input)) path_reason_ = "LibTorch's flash attention; ";
+    uses_flash_ = is_flash(plan_, input);
+    if (uses_flash_) path_reason_ = "LibTorch's flash attention; ";
     if (q.is_cuda()) path_reason_ += kRowsOnTheGpu;
   } else if (wanted == AttentionPath::Fused) {
     throw UserError(

@@ -68,6 +68,9 @@ class AttentionLayer {
   /// what else there is to know, such as which rows it leaves to the composed path; often empty.
   AttentionPath path() const { return path_; }
   const std::string& path_reason() const { return path_reason_; }
+  /// Whether forward() is LibTorch's flash attention, whose dropout is drawn from a generator that
+  /// goes on: a second forward() draws another mask.
+  bool uses_flash() const { return uses_flash_; }
   /// Standard attention: no stage of any kind.
   bool is_standard() const {
     return plan_.on_scores.empty() && plan_.on_weights.empty() && plan_.on_output.empty();
@@ -85,6 +88,7 @@ class AttentionLayer {
   AttentionPlan plan_;
   AttentionPath path_ = AttentionPath::Composed;
   std::string path_reason_;
+  bool uses_flash_ = false;
 };
 
 }  // namespace mta

@@ -4,6 +4,8 @@
 #include "lib/attention/registry.h"
 #include "tasks/registry.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -76,6 +78,12 @@ void check_together(const Experiment& experiment, Problems& problems) {
   if (!problems.concerns("/model")) {
     // Without a task nothing is known of the vocabulary; the other checks still hold.
     validate(experiment.model, experiment.task ? experiment.task->vocabulary() : 0, problems);
+  }
+  if (!problems.concerns("/model/layers") && !problems.concerns("/train/recompute_layers")) {
+    const std::int64_t wanted = experiment.train.recompute_layers, layers = experiment.model.layers;
+    problems.require(wanted <= layers, "/train/recompute_layers",
+                     fmt::format("must be at most /model/layers (recompute_layers {}, layers {})",
+                                 wanted, layers));
   }
   if (!problems.concerns("/model") && !problems.concerns("/attention")) {
     validate(experiment.attention, experiment.model.heads, experiment.model.layers, problems);

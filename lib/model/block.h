@@ -25,6 +25,11 @@ struct Residual {
   at::Tensor x, update;
 };
 
+/// One table [V, D] twice, by its two uses, whose gradients can thus be told apart.
+struct Embeddings {
+  at::Tensor rows, projected;
+};
+
 class Block {
  public:
   /// Adds its parameters as "layers.<layer>.".
@@ -37,9 +42,9 @@ class Block {
   /// The same for one block alone, summed up.
   at::Tensor forward(const at::Tensor& x, const RotaryTable& table,
                      const AttentionOptions& options) const;
-  /// The same where x is rows of `embeddings` [V, D], chosen by tokens [B, T]: norm and projections
-  /// are functions of the token alone, so that they are computed once for each entry.
-  Residual forward_embedded(const at::Tensor& embeddings, const at::Tensor& tokens,
+  /// The same where x is rows of `embeddings`, chosen by tokens [B, T]: norm and projections are
+  /// functions of the token alone, so that they are computed once for each entry.
+  Residual forward_embedded(const Embeddings& embeddings, const at::Tensor& tokens,
                             const RotaryTable& table, const AttentionOptions& options) const;
   /// The next tokens [B, n, D] after those in `cache` -> [B, n, D].
   Residual decode(const Residual& x, const RotaryTable& table, KvCache& cache) const;

@@ -2,10 +2,12 @@
 #include "lib/model/language_model.h"
 
 #include "lib/nn/linear.h"
+#include "lib/nn/recompute.h"
 #include "lib/nn/rms_norm.h"
 #include "lib/nn/rounded_weights.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
 #include <fmt/format.h>
 
@@ -24,7 +26,10 @@ LanguageModel::LanguageModel(const ModelConfig& model, const AttentionConfig& at
       InitialValue::truncated_normal(1 / std::sqrt(static_cast<double>(model.dim)));
   embeddings_ = parameters_.add("tok_embeddings.weight", {vocabulary, model.dim}, initial);
   for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    const std::size_t before = parameters_.named().size();
     blocks_.emplace_back(model, attention, layer, parameters_, options.compute);
+    const std::vector<at::Tensor> all = parameters_.tensors();
+    block_parameters_.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(before), all.end());
   }
   norm_ = parameters_.add("norm.weight", {model.dim}, InitialValue::constant(1));
   output_ = model.tied_embeddings
@@ -35,28 +40,45 @@ LanguageModel::LanguageModel(const ModelConfig& model, const AttentionConfig& at
 }
 
 at::Tensor LanguageModel::forward(const at::Tensor& tokens, const ForwardOptions& options) const {
-  const std::int64_t T = tokens.size(1);
-  const RotaryTable& table = rotary_table(T);
-  const at::Tensor embeddings = embeddings_.to(options_.compute);
   const RoundedWeights rounded(rounded_together_, options_.compute);
-  Residual x;
+  return logits(run_blocks(tokens, options));
+}
+
+AttentionOptions LanguageModel::attention_options(std::size_t layer,
+                                                  const ForwardOptions& options) const {
+  const bool drops = !options.only_standard_drops || blocks_[layer].attention().is_standard();
+  return {.first_row = layer + 1 == blocks_.size() ? options.first_row : 0,
+          .dropout = {.rate = drops ? options.dropout : 0,
+                      .seed = options.seed,
+                      .stream = options.step * blocks_.size() + layer,
+                      .step = options.streams_before},
+          .tap = options.tap};
+}
+
+Residual LanguageModel::run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const {
+  const RotaryTable table = rotary_table(tokens.size(1));
+  const at::Tensor embeddings = embeddings_.to(options_.compute);
+  const bool embedded = embeddings.size(0) < tokens.numel();
+  // Twice: the residual's rows and the projections are two uses of the table, in this order.
+  std::vector<at::Tensor> x = {embeddings, embeddings};
+  if (!embedded) x = {at::embedding(embeddings, tokens)};
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-    const bool drops = !options.only_standard_drops || blocks_[layer].attention().is_standard();
-    const AttentionOptions attention{
-        .first_row = layer + 1 == blocks_.size() ? options.first_row : 0,
-        .dropout = {.rate = drops ? options.dropout : 0,
-                    .seed = options.seed,
-                    .stream = options.step * blocks_.size() + layer,
-                    .step = options.streams_before},
-        .tap = options.tap};
-    if (layer == 0 && embeddings.size(0) < tokens.numel()) {
-      x = blocks_[layer].forward_embedded(embeddings, tokens, table, attention);
-      continue;
-    }
-    if (layer == 0) x.x = at::embedding(embeddings, tokens);
-    x = blocks_[layer].forward(x, table, attention);
+    // All by value, for what is called again in the backward pass.
+    const Work block = [&block = blocks_[layer], table, tokens, from_table = embedded && layer == 0,
+                        attention = attention_options(layer, options)](
+                           const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+      const Residual out =
+          from_table ? block.forward_embedded({.rows = in[0], .projected = in[1]}, tokens, table,
+                                              attention)
+                     : block.forward({.x = in[0], .update = in.size() > 1 ? in[1] : at::Tensor()},
+                                     table, attention);
+      return {out.x, out.update};
+    };
+    const bool again =
+        at::GradMode::is_enabled() && static_cast<std::int64_t>(layer) < options.recompute_layers;
+    x = again ? recomputed(x, block_parameters_[layer], block) : block(x);
   }
-  return logits(x);
+  return {.x = x[0], .update = x[1]};
 }
 
 at::Tensor LanguageModel::decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const {

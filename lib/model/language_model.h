@@ -34,6 +34,10 @@ struct ForwardOptions {
   /// run and added to what `step` says.
   at::Tensor streams_before = {};
   const Tap* tap = nullptr;  // sees every attention map; layers then run composed
+  /// Layers, from the first on, that backward computes again from their input, bit for bit. This
+  /// model and the tensors given here must be there then. Dropout in flash attention cannot be
+  /// drawn again: see AttentionLayer::uses_flash().
+  std::int64_t recompute_layers = 0;
 };
 
 class LanguageModel {
@@ -57,6 +61,10 @@ class LanguageModel {
 
  private:
   const RotaryTable& rotary_table(std::int64_t positions) const;
+  /// What attention layer `layer` is told.
+  AttentionOptions attention_options(std::size_t layer, const ForwardOptions& options) const;
+  /// The blocks, from the tokens to what the final norm reads.
+  Residual run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const;
   at::Tensor logits(const Residual& x) const;
   /// The large weights of all blocks.
   std::vector<at::Tensor> matrices() const;
@@ -66,6 +74,7 @@ class LanguageModel {
   Parameters parameters_;
   at::Tensor embeddings_;  // [V, D]
   std::vector<Block> blocks_;
+  std::vector<std::vector<at::Tensor>> block_parameters_;
   at::Tensor norm_;                           // [D]
   at::Tensor output_;                         // [V, D]; the embeddings when they are tied
   std::vector<at::Tensor> rounded_together_;  // at the start of each forward pass

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
+#include <utility>
 
 namespace mta {
 namespace {
@@ -63,22 +64,46 @@ struct RoundFunction : torch::autograd::Function<RoundFunction> {
 }  // namespace
 
 RoundedWeights::RoundedWeights(const std::vector<at::Tensor>& weights, at::ScalarType type)
-    : type_(type), weights_(weights), outer_(innermost) {
-  if (!weights.empty()) rounded_ = RoundFunction::apply(at::TensorList(weights), type);
+    : RoundedWeights({.weights = weights,
+                      .rounded = weights.empty()
+                                     ? weights
+                                     : RoundFunction::apply(at::TensorList(weights), type),
+                      .type = type}) {}
+
+RoundedWeights::RoundedWeights(RoundedForms forms) : forms_(std::move(forms)), outer_(innermost) {
+  TORCH_CHECK(forms_.weights.size() == forms_.rounded.size(), forms_.weights.size(),
+              " weights with ", forms_.rounded.size(), " rounded forms");
   innermost = this;
 }
 
 RoundedWeights::~RoundedWeights() { innermost = outer_; }
 
+at::Tensor RoundedWeights::form_of(const at::Tensor& weight) const {
+  for (std::size_t i = 0; i < forms_.weights.size(); ++i) {
+    if (forms_.weights[i].is_same(weight)) return forms_.rounded[i];
+  }
+  return {};
+}
+
 at::Tensor rounded(const at::Tensor& weight, at::ScalarType type) {
   if (weight.scalar_type() == type) return weight;
-  const RoundedWeights* scope = innermost;
-  if (scope != nullptr && scope->type_ == type) {
-    for (std::size_t i = 0; i < scope->weights_.size(); ++i) {
-      if (scope->weights_[i].is_same(weight)) return scope->rounded_[i];
-    }
+  if (innermost != nullptr && innermost->forms_.type == type) {
+    if (at::Tensor form = innermost->form_of(weight); form.defined()) return form;
   }
   return weight.to(type);
+}
+
+RoundedForms rounded_forms(const std::vector<at::Tensor>& weights) {
+  RoundedForms found;
+  if (innermost == nullptr) return found;
+  found.type = innermost->forms_.type;
+  for (const at::Tensor& weight : weights) {
+    const at::Tensor form = innermost->form_of(weight);
+    if (!form.defined()) continue;
+    found.weights.push_back(weight);
+    found.rounded.push_back(form);
+  }
+  return found;
 }
 
 }  // namespace mta

@@ -57,6 +57,12 @@ void describe_execution(TrainConfig& config, Description& d) {
   d.integer("data_threads", config.data_threads,
             "threads that make batches ahead; their number changes no batch",
             {.min = 1, .max = 256});
+  d.integer(
+      "recompute_layers", config.recompute_layers,
+      "layers, from the first on, of which only the input is kept for the backward pass, which "
+      "computes the rest again (activation checkpointing): less memory, up to a third more "
+      "work, the same results; at most /model/layers",
+      {.min = 0});
   d.choice("graph", config.graph, kGraphUses,
            "whether a GPU replays whole updates from a CUDA graph, with the same results. auto: "
            "where it can, and the report says where not and why; on: or fail; off: never");

@@ -40,8 +40,9 @@ struct TrainConfig {
   std::int64_t log_every = 10;
   std::optional<std::int64_t> threads;
   std::int64_t data_threads = 1;
-  GraphUse graph = GraphUse::Auto;  // of updates, on a GPU
-  bool deterministic = false;       // on a GPU; the CPU always is
+  std::int64_t recompute_layers = 0;  // from the first on
+  GraphUse graph = GraphUse::Auto;    // of updates, on a GPU
+  bool deterministic = false;         // on a GPU; the CPU always is
 };
 
 struct EvaluateConfig {

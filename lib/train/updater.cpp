@@ -10,6 +10,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -127,10 +128,22 @@ void check_graph(const TrainConfig& config, at::Device device) {
   }
 }
 
+void check_recompute(const TrainConfig& config, const LanguageModel& model, double dropout) {
+  for (std::int64_t layer = 0; dropout > 0 && layer < config.recompute_layers; ++layer) {
+    if (!model.blocks().at(static_cast<std::size_t>(layer)).attention().uses_flash()) continue;
+    throw UserError(
+        "/train/recompute_layers",
+        fmt::format("{} has layer {}, where flash attention's dropout cannot be drawn again",
+                    config.recompute_layers, layer),
+        "set /model/attention_dropout to 0, /attention/path to \"composed\", or this to 0");
+  }
+}
+
 Updater::Updater(const LanguageModel& model, AdamW& optimiser, const TrainConfig& config,
                  const UpdaterOptions& options)
     : model_(model), optimiser_(optimiser), config_(config), options_(options) {
   check_graph(config, options.device);
+  check_recompute(config, model, options.dropout);
   if (options.device.is_cpu()) {
     use_.reason = "the device is the CPU";
   } else if (config.graph == GraphUse::Off) {
@@ -228,7 +241,8 @@ at::Tensor Updater::compute(const StepInput& input) {
                                      .dropout = options_.dropout,
                                      .seed = options_.seed,
                                      .step = number + static_cast<std::uint64_t>(i),
-                                     .streams_before = input.streams});
+                                     .streams_before = input.streams,
+                                     .recompute_layers = config_.recompute_layers});
     const at::Tensor share = summed_loss(logits, part.targets) / input.scored;
     share.backward();
     loss = loss.defined() ? loss + share.detach() : share.detach();

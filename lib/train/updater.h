@@ -32,6 +32,10 @@ struct StepUse {
 /// Throws UserError at /train/graph where it demands a graph that `device` cannot have.
 void check_graph(const TrainConfig& config, at::Device device);
 
+/// Throws UserError at /train/recompute_layers where it demands a layer whose dropout cannot be
+/// drawn again.
+void check_recompute(const TrainConfig& config, const LanguageModel& model, double dropout);
+
 /// What an update works on.
 struct StepInput;
 

@@ -113,6 +113,10 @@ TEST(Experiment, PartsAreCheckedAgainstEachOther) {
           R"({"model": {"layers": 2}, "attention": {"variant": "multi_token", "kq_layers": [2]}})")
           .find("/attention/kq_layers"),
       std::string::npos);
+  EXPECT_NE(refusal(R"({"model": {"layers": 2}, "train": {"recompute_layers": 3}})")
+                .find("/train/recompute_layers: must be at most /model/layers (recompute_layers 3, "
+                      "layers 2)"),
+            std::string::npos);
   EXPECT_NE(refusal(R"({"model": {"vocabulary": 8}})").find("/model/vocabulary"),
             std::string::npos);
 }

@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/equal.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -156,6 +157,56 @@ TEST_F(CudaRun, ReplayedUpdatesHaveTheBitsOfPlainOnes) {
       expect_same_bits(course_of(scratch_.path() / (name + "on")),
                        course_of(scratch_.path() / (name + "off")));
     }
+  }
+}
+
+TEST_F(CudaRun, RecomputedLayersHaveTheBitsOfKeptOnesInAGraphToo) {
+  for (const char* variant : {"standard", "kq_before_only", "multi_token"}) {
+    for (const char* precision : {"fp32", "bf16"}) {
+      SCOPED_TRACE(std::string(variant) + " in " + precision);
+      const bool flash = std::string(variant) == "standard";  // draws no mask again
+      const std::vector<std::string> settings =
+          with(kBits, {std::string("/attention={\"variant\": \"") + variant + "\"}",
+                       std::string("/model/attention_dropout=") + (flash ? "0" : "0.1"),
+                       std::string("/train/precision=") + precision, "/train/accumulate=2"});
+      const std::string name = std::string(variant) + precision;
+      train(name + "kept", "cuda:0", settings);
+      for (const char* graph : {"on", "off"}) {
+        const RunReport report = train(
+            name + graph, "cuda:0",
+            with(settings, {"/train/recompute_layers=2", std::string("/train/graph=") + graph}));
+        EXPECT_EQ(report.timing.step->captured, std::string(graph) == "on");
+        expect_same_bits(course_of(scratch_.path() / (name + graph)),
+                         course_of(scratch_.path() / (name + "kept")));
+      }
+    }
+  }
+}
+
+TEST_F(CudaRun, RecomputationTakesLessMemory) {
+  const auto peak = [&](const std::string& name, const std::string& layers) {
+    const at::Device device = resolve_device("cuda:0");
+    at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
+    return *train(name, "cuda:0",
+                  {"/model/layers=4", "/train/steps=6", "/train/batch=512", "/evaluate/every=null",
+                   "/train/recompute_layers=" + layers})
+                .timing.peak_memory_bytes;
+  };
+  const std::int64_t again = peak("again", "4"), kept = peak("kept", "0");
+  EXPECT_LT(again, kept);
+}
+
+TEST_F(CudaRun, DropoutThatCannotBeDrawnAgainIsRefused) {
+  try {
+    train("flash", "cuda:0",
+          with(kBits, {"/attention={\"variant\": \"standard\"}", "/train/precision=bf16",
+                       "/train/recompute_layers=1"}));
+    FAIL() << "accepted";
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what())
+                  .rfind("/train/recompute_layers: 1 has layer 0, where flash attention's", 0),
+              0U)
+        << error.what();
   }
 }
 

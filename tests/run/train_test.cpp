@@ -3,11 +3,13 @@
 
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "lib/nn/safetensors.h"
 #include "lib/train/checkpoint.h"
 #include "lib/train/json_lines.h"
 #include "tests/support/scratch_folder.h"
 #include "tests/support/tiny_experiment.h"
 
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -167,6 +169,31 @@ TEST(RunTraining, KilledAtAnyMomentItEndsAsIfNothingHadHappened) {
     EXPECT_EQ(report.steps, 60);
     EXPECT_EQ(report.evaluations.size(), 3u);
     expect_same_as_uninterrupted(folder, scratch.path() / "whole");
+  }
+}
+
+TEST(RunTraining, RecomputedLayersEndWithTheSameParametersAlsoWhenKilled) {
+  const check::ScratchFolder scratch;
+  std::vector<std::string> settings = kShort;
+  settings.emplace_back("/model/layers=2");
+  train(scratch.path() / "kept", settings);
+  settings.emplace_back("/train/recompute_layers=2");
+  const path folder = scratch.path() / "again";
+  train_and_signal(folder, settings, SIGKILL, [&] {
+    const path metrics = folder / "metrics.jsonl";
+    return std::filesystem::exists(metrics) && read_json_lines(metrics).size() >= 5;
+  });
+  const RunReport report = train(folder, settings, true).report;
+  EXPECT_EQ(report.status, RunStatus::Done);
+  EXPECT_GT(*report.timing.peak_memory_bytes, 0);
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    // Not the bytes of the file: it names the configuration, which is another.
+    const auto kept = read_safetensors(scratch.path() / "kept" / "checkpoint" / file).tensors;
+    const auto again = read_safetensors(folder / "checkpoint" / file).tensors;
+    ASSERT_EQ(again.size(), kept.size());
+    for (const auto& [name, tensor] : kept) {
+      EXPECT_TRUE(again.at(name).equal(tensor)) << name;
+    }
   }
 }
 

@@ -14,6 +14,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace mta {
 namespace {
@@ -23,7 +24,8 @@ struct Fixture {
       : experiment(check::tiny_experiment(settings)),
         model(make_model(experiment, at::kCPU)),
         optimiser(model->parameters(), experiment.train),
-        updater(*model, optimiser, experiment.train, {}) {}
+        updater(*model, optimiser, experiment.train,
+                {.dropout = experiment.model.attention_dropout, .seed = 3}) {}
 
   Experiment experiment;
   std::unique_ptr<LanguageModel> model;
@@ -69,6 +71,34 @@ TEST(Updater, AGraphThatIsDemandedOfTheCpuIsRefused) {
                   .rfind("/train/graph: \"on\" needs a GPU, but the device is the CPU", 0),
               0U)
         << error.what();
+  }
+}
+
+/// The parameters and the results of 4 updates of a model with two layers and dropout.
+std::vector<at::Tensor> after_updates(const std::vector<std::string>& more) {
+  std::vector<std::string> settings = {"/model/layers=2", "/model/attention_dropout=0.2",
+                                       "/train/batch=8", "/train/accumulate=2"};
+  settings.insert(settings.end(), more.begin(), more.end());
+  Fixture fixture(settings);
+  std::vector<at::Tensor> all;
+  for (std::int64_t step = 1; step <= 4; ++step) {
+    all.push_back(fixture.updater.update(step, fixture.set.batch(step - 1)));
+  }
+  for (const at::Tensor& parameter : fixture.model->parameters().tensors()) {
+    all.push_back(parameter.detach());
+  }
+  return all;
+}
+
+TEST(Updater, RecomputedLayersGiveTheSameBitsAlsoInParts) {
+  for (const char* precision : {"fp32", "bf16", "double"}) {
+    const std::string type = std::string("/train/precision=") + precision;
+    const std::vector<at::Tensor> kept = after_updates({type});
+    const std::vector<at::Tensor> again = after_updates({type, "/train/recompute_layers=2"});
+    ASSERT_EQ(again.size(), kept.size());
+    for (std::size_t i = 0; i < kept.size(); ++i) {
+      EXPECT_TRUE(again[i].equal(kept[i])) << i << " in " << precision;
+    }
   }
 }
 
