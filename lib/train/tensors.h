@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/core/batch.h"
+#include "lib/nn/chunked_cross_entropy.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -10,7 +11,7 @@
 namespace mta {
 
 /// Marks a position without a target.
-inline constexpr std::int64_t kUnscored = -100;
+inline constexpr std::int64_t kUnscored = kNoTarget;
 
 /// B samples of T positions, of which those from `first_row` on may be scored.
 struct TensorBatch {
@@ -38,8 +39,12 @@ TensorBatch to_tensors(const Batch& batch, at::Device device);
 /// which a mean over the whole divides by.
 TensorBatch part_of(const TensorBatch& batch, std::int64_t part, std::int64_t parts);
 
+/// Logits from so many on are not widened all at once: 64 MiB in fp32.
+inline constexpr std::int64_t kManyLogits = std::int64_t{1} << 24;
+
 /// Cross-entropy summed over the scored positions of logits [B, T - first_row, V]; nats. A scalar
-/// in fp32, or double for double.
+/// in fp32, or double for double. LibTorch's below kManyLogits values, chunked_cross_entropy() from
+/// there on: they differ by rounding alone.
 at::Tensor summed_loss(const at::Tensor& logits, const at::Tensor& targets);
 
 }  // namespace mta

@@ -1,4 +1,5 @@
 // The functions of lib/nn on a GPU: as exact as separate operations, and the same bits every time.
+#include "lib/nn/chunked_cross_entropy.h"
 #include "lib/nn/feed_forward.h"
 #include "lib/nn/linear.h"
 #include "lib/nn/rms_norm.h"
@@ -11,6 +12,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
@@ -194,6 +196,28 @@ TEST_F(CudaFunctions, WeightsRoundedTogetherAreThoseRoundedAtUse) {
   for (std::size_t i = 0; i < at_use.size(); ++i) {
     EXPECT_EQ(together[i].scalar_type(), at_use[i].scalar_type());
     EXPECT_LE(relative_error(together[i].cpu(), at_use[i].cpu()), 1e-2) << i;
+  }
+}
+
+TEST_F(CudaFunctions, CrossEntropyInOnePass) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t vocabulary : {8, 24, 1000, 4099, 128256}) {  // 4099: in chunks
+      const std::int64_t rows = 37;
+      at::Tensor targets =
+          check::random_tokens({rows}, static_cast<std::uint32_t>(vocabulary), "targets");
+      for (std::int64_t row = 2; row < rows; row += 3) targets[row] = kNoTarget;
+      const auto separate = [&](const Tensors& t) {
+        const bool wide = t[0].scalar_type() == at::kDouble;
+        return Tensors{at::cross_entropy_loss(t[0].to(wide ? at::kDouble : at::kFloat),
+                                              targets.to(t[0].device()), {}, at::Reduction::Sum,
+                                              kNoTarget)};
+      };
+      const auto fused = [&](const Tensors& t) {
+        return Tensors{chunked_cross_entropy(t[0], targets.to(t[0].device()))};
+      };
+      expect_as_exact(fused, separate, {on_gpu({rows, vocabulary}, "logits", type) * 8},
+                      "vocabulary " + std::to_string(vocabulary));
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 #include "lib/data/training_set.h"
 #include "lib/run/model.h"
 #include "lib/train/tensors.h"
+#include "tests/support/random_tensors.h"
 #include "tests/support/tiny_experiment.h"
 
 #include <ATen/TensorOperators.h>
@@ -100,6 +101,19 @@ TEST(Updater, RecomputedLayersGiveTheSameBitsAlsoInParts) {
       EXPECT_TRUE(again[i].equal(kept[i])) << i << " in " << precision;
     }
   }
+}
+
+TEST(SummedLoss, OfManyLogitsIsThatOfFewWithinRounding) {
+  const std::int64_t half = kManyLogits / 2 / 64;  // logits of one of two samples of 64 positions
+  const at::Tensor logits = check::random_tensor({2, 64, half}, "logits").to(at::kBFloat16);
+  const at::Tensor targets =
+      check::random_tokens({2, 64}, static_cast<std::uint32_t>(half), "targets");
+  targets[1][5] = kUnscored;
+  double apart = 0;
+  for (std::int64_t i = 0; i < 2; ++i) {
+    apart += summed_loss(logits.narrow(0, i, 1), targets.narrow(0, i, 1)).item<double>();
+  }
+  EXPECT_NEAR(summed_loss(logits, targets).item<double>(), apart, 1e-5 * apart);
 }
 
 TEST(WriteTokens, MarksWhatIsNotScored) {

@@ -8,6 +8,7 @@ namespace mta::nn::cuda {
 bool covers_rms_norm(const at::Tensor&, const at::Tensor&) { return false; }
 bool covers_rotate(const at::Tensor&, const at::Tensor&) { return false; }
 bool covers_gated(const at::Tensor&) { return false; }
+bool covers_cross_entropy(const at::Tensor&) { return false; }
 
 Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
   TORCH_CHECK(false, "rms_norm: this build is without CUDA");
@@ -16,5 +17,12 @@ at::Tensor rotate(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   TORCH_CHECK(false, "rotate: this build is without CUDA");
 }
 at::Tensor gated(const at::Tensor&) { TORCH_CHECK(false, "gated: this build is without CUDA"); }
+at::Tensor cross_entropy(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "cross_entropy: this build is without CUDA");
+}
+at::Tensor cross_entropy_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                  const at::Tensor&) {
+  TORCH_CHECK(false, "cross_entropy_backward: this build is without CUDA");
+}
 
 }  // namespace mta::nn::cuda

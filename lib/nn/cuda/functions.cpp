@@ -1,6 +1,7 @@
 // Tensors to pointers, and the backward passes.
 #include "lib/nn/cuda/functions.h"
 
+#include "lib/nn/chunked_cross_entropy.h"
 #include "lib/nn/cuda/kernels.h"
 
 #include <ATen/core/Tensor.h>
@@ -201,5 +202,42 @@ bool covers_gated(const at::Tensor& ab) {
 }
 
 at::Tensor gated(const at::Tensor& ab) { return GatedFunction::apply(ab); }
+
+bool covers_cross_entropy(const at::Tensor& logits) {
+  return narrow(logits) && aligned(logits) && logits.size(1) % kVector == 0;
+}
+
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                         const at::Tensor& log_sums) {
+  at::Tensor losses = at::empty_like(log_sums);
+  check(cuda::cross_entropy({.type = type_of(logits),
+                             .logits = logits.const_data_ptr(),
+                             .targets = targets.const_data_ptr<std::int64_t>(),
+                             .log_sums = log_sums.mutable_data_ptr<float>(),
+                             .losses = losses.mutable_data_ptr<float>(),
+                             .rows = logits.size(0),
+                             .vocabulary = logits.size(1),
+                             .no_target = kNoTarget},
+                            stream_of(logits)),
+        "cross_entropy");
+  return losses;
+}
+
+at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& targets,
+                                  const at::Tensor& log_sums, const at::Tensor& grad) {
+  at::Tensor grad_logits = at::empty_like(logits);
+  check(cuda::cross_entropy_backward({.type = type_of(logits),
+                                      .logits = logits.const_data_ptr(),
+                                      .targets = targets.const_data_ptr<std::int64_t>(),
+                                      .log_sums = log_sums.const_data_ptr<float>(),
+                                      .grad = grad.const_data_ptr<float>(),
+                                      .grad_logits = grad_logits.mutable_data_ptr(),
+                                      .rows = logits.size(0),
+                                      .vocabulary = logits.size(1),
+                                      .no_target = kNoTarget},
+                                     stream_of(logits)),
+        "cross_entropy_backward");
+  return grad_logits;
+}
 
 }  // namespace mta::nn::cuda

@@ -24,4 +24,13 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 bool covers_gated(const at::Tensor& ab);
 at::Tensor gated(const at::Tensor& ab);
 
+/// The two passes of lib/nn/chunked_cross_entropy.h, not differentiable themselves. logits [N, V],
+/// contiguous; targets [N]; log_sums [N] fp32, written forward; grad a scalar. Forward gives the
+/// loss of each row [N], backward the gradient of the logits.
+bool covers_cross_entropy(const at::Tensor& logits);
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
+                         const at::Tensor& log_sums);
+at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& targets,
+                                  const at::Tensor& log_sums, const at::Tensor& grad);
+
 }  // namespace mta::nn::cuda

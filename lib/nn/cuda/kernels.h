@@ -75,6 +75,27 @@ struct GatedBackward {
   std::int64_t rows = 0, width = 0;
 };
 
+/// losses = log(sum of exp(logits)) - logits[target] a row, 0 in rows whose target is `no_target`.
+struct CrossEntropy {
+  Type type = Type::Float;                // of the logits
+  const void* logits = nullptr;           // [rows, vocabulary]
+  const std::int64_t* targets = nullptr;  // [rows], in [0, vocabulary) or no_target
+  float* log_sums = nullptr;              // [rows], written
+  float* losses = nullptr;                // [rows], written
+  std::int64_t rows = 0, vocabulary = 0, no_target = -1;
+};
+
+/// grad_logits = (softmax(logits) - 1 at the target) grad, 0 in rows without a target.
+struct CrossEntropyBackward {
+  Type type = Type::Float;
+  const void* logits = nullptr;           // [rows, vocabulary]
+  const std::int64_t* targets = nullptr;  // [rows]
+  const float* log_sums = nullptr;        // [rows]
+  const float* grad = nullptr;            // one number, on the device
+  void* grad_logits = nullptr;            // [rows, vocabulary]
+  std::int64_t rows = 0, vocabulary = 0, no_target = -1;
+};
+
 /// Rows of `parts`: each is a sum over a share of the rows.
 std::int64_t norm_parts(std::int64_t rows);
 
@@ -84,5 +105,7 @@ const char* rms_norm_backward(const RmsNormBackward& call, Stream stream);
 const char* rotate(const Rotation& call, Stream stream);
 const char* gated(const Gated& call, Stream stream);
 const char* gated_backward(const GatedBackward& call, Stream stream);
+const char* cross_entropy(const CrossEntropy& call, Stream stream);
+const char* cross_entropy_backward(const CrossEntropyBackward& call, Stream stream);
 
 }  // namespace mta::nn::cuda
