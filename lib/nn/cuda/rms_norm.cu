@@ -55,8 +55,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(RmsNorm call) {
 
 /// With g = grad_y weight:  grad_x = scale g - sum scale^3 mean(g sum) + grad_sum, and
 /// grad_weight = sum over rows of grad_y sum scale.
+/// One block a multiprocessor is enough, said aloud: for sm_80 ptxas else aims at two and spills.
 template <class T, int Chunks>
-__global__ void __launch_bounds__(kThreads) backward_kernel(RmsNormBackward call) {
+__global__ void __launch_bounds__(kThreads, 1) backward_kernel(RmsNormBackward call) {
   extern __shared__ float total[];  // [d]
   const int d = static_cast<int>(call.d), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int first = static_cast<int>(threadIdx.x) % kWarp * kEight;
