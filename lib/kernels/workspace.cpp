@@ -1,6 +1,7 @@
 // Chooses chunks that fit a budget and lays the buffers out.
 #include "lib/kernels/workspace.h"
 
+#include "lib/kernels/shared_memory.h"
 #include "lib/kernels/support.h"
 
 #include <algorithm>
@@ -72,6 +73,12 @@ void take_forward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   plan.weights = mixing_plan(p.mix_after, p.heads).parts > 1 ? map() : plan.reconvolved;
 }
 
+/// Do several blocks read one tile of S in the backward of the convolution before softmax?
+bool shares_score_tiles(const Convolution& conv) {
+  const KeyWindow window = transposed(key_window(conv.pad_left, conv.key_span));
+  return conv.query_span > offsets_a_block(window.blocks);
+}
+
 /// Backward keeps S, C and M; R, A, dP and dC follow each other in one buffer, dA and dR in
 /// another. Where A is not stored, dC takes the place of dA and there is no first buffer.
 void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
@@ -90,7 +97,11 @@ void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   plan.d_reconvolved = wide_after ? map() : second;
   plan.d_softmax = p.conv_after.kernel != nullptr ? first : plan.d_reconvolved;
   plan.d_mixed = wide_before ? spare : weights_from_softmax(p) ? second : first;
-  plan.d_scores = p.conv_before.kernel != nullptr ? plan.scores : plan.d_mixed;
+  // A block writes dS over the S that it alone reads; where others read it too, over M, whose rows
+  // have been used by then (score_rows lag behind all that read M).
+  plan.d_scores = p.conv_before.kernel == nullptr     ? plan.d_mixed
+                  : shares_score_tiles(p.conv_before) ? plan.mixed
+                                                      : plan.scores;
 }
 
 void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {

@@ -87,6 +87,20 @@ TEST(WorkspacePlan, ZeroForWhatIsNotSupported) {
   EXPECT_EQ(backward_workspace_bytes(full_mta(1, 65, 100)), 0u);
 }
 
+/// Blocks that read one tile of S together must not find dS in it.
+TEST(WorkspacePlan, ScoreGradientsOverwriteOnlyWhatOneBlockReads) {
+  Problem p = full_mta(1, 16, 512);
+  const auto plan = [&] { return workspace_plan(p, Direction::Backward, 0); };
+  EXPECT_EQ(plan().d_scores, plan().scores);
+  p.conv_before.query_span = 7;
+  EXPECT_EQ(plan().d_scores, plan().mixed);
+  p.conv_before.query_span = 4;
+  p.conv_before.key_span = 32;
+  EXPECT_EQ(plan().d_scores, plan().scores);
+  p.conv_before.query_span = 5;
+  EXPECT_EQ(plan().d_scores, plan().mixed);
+}
+
 TEST(Chunks, EveryStageSeesEveryRowOnceAndItsRowsStayInTheRing) {
   for (const int tokens : {1, 64, 65, 100, 192, 200, 511}) {
     const Problem p = full_mta(3, 2, tokens);
