@@ -13,7 +13,7 @@ static_assert(kFewestStages<4 * kBuiltParts[2]> == kMixingStages, "forward fits 
 template <int kParts>
 __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ uint4 shared_pieces[];
+  uint4* const shared_pieces = dynamic_shared<uint4>();
   PieceRing<4 * kParts> ring(shared_pieces);
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
 template <class E, int kParts>
 __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ uint4 shared_pieces[];
+  uint4* const shared_pieces = dynamic_shared<uint4>();
   PieceRing<4 * kParts> ring(shared_pieces);
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;

@@ -81,7 +81,7 @@ __device__ inline void store_mixed_dots(const Points& p, const Points& d_p, cons
 template <class E, int kParts, int kStages>
 __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ uint4 shared_pieces[];
+  uint4* const shared_pieces = dynamic_shared<uint4>();
   PieceRing<8 * kParts> ring(shared_pieces);  // R or M, dA
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;
@@ -153,7 +153,7 @@ template <class E, int kParts, int kStages>
 __global__ void __launch_bounds__(kMixingThreads)
     mix_before_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ uint4 shared_pieces[];
+  uint4* const shared_pieces = dynamic_shared<uint4>();
   PieceRing<12 * kParts> ring(shared_pieces);  // M, dP, C
   const MixingPlace place = mixing_place(args);
   const int heads = args.extent.heads;

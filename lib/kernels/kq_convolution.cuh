@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
     convolution_kernel(const ConvolutionArgs args) {
   wait_for_previous_kernel();
   using Shape = TileShape<kBlocks>;
-  extern __shared__ __align__(16) Number shared[];
+  Number* const shared = dynamic_shared<Number>();
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int first_row = extent.rows.begin + static_cast<int>(blockIdx.y) * kTileRows;

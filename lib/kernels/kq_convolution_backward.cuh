@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
     convolution_backward_kernel(const ConvolutionBackwardArgs args) {
   wait_for_previous_kernel();
   using Shape = TileShape<kBlocks>;
-  extern __shared__ __align__(16) Number shared[];
+  Number* const shared = dynamic_shared<Number>();
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int row_tiles = extent.row_tiles(), row_tile = static_cast<int>(blockIdx.y) % row_tiles;

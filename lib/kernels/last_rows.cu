@@ -2,6 +2,7 @@
 #include "lib/kernels/device.h"
 #include "lib/kernels/dropout.h"
 #include "lib/kernels/last_rows_head.cuh"
+#include "lib/kernels/launch.cuh"
 
 #include <cuda_runtime_api.h>
 
@@ -165,7 +166,7 @@ __device__ void weights(const Head<T>& h, float* scores, float* map) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1) forward_kernel(LastRows call, Tensor o) {
-  extern __shared__ float4 shared[];
+  float4* const shared = dynamic_shared<float4>();
   const Head<T> h(call);
   float* const scratch = reinterpret_cast<float*>(shared);
   float* const scores = scratch + kFour * kWarps * kLastRows * kWarp;
@@ -257,7 +258,7 @@ __device__ void transposed_sums(const Head<T>& h, const float* map, const Tensor
 template <class T>
 __global__ void __launch_bounds__(kThreads, 1)
     backward_kernel(LastRows call, LastRowsGradients gradients) {
-  extern __shared__ float4 shared[];
+  float4* const shared = dynamic_shared<float4>();
   const Head<T> h(call);
   const int size = call.rows * call.keys;
   float* const scratch = reinterpret_cast<float*>(shared);

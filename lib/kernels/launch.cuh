@@ -30,6 +30,13 @@ bool starts_early(void (*kernel)(Parameters...)) {
          attributes.ptxVersion >= kFirst;
 }
 
+/// The shared memory that the launch asked for.
+template <class Value>
+__device__ __forceinline__ Value* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  return reinterpret_cast<Value*>(shared_bytes);
+}
+
 /// Queues kernel(args...) on the stream. The caller reads cudaGetLastError.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes,

@@ -1,24 +1,9 @@
-// The matrix unit's instructions and 16-bit number pairs: thin wrappers around PTX.
-//
-// Fragments of mma.m16n8k16 for lane = 4 g + q:
-//   A [16, 16]: a0 = (g, 2q..2q+1), a1 = (g+8, 2q..), a2 = (g, 2q+8..), a3 = (g+8, 2q+8..)
-//   B [16, 8]:  b0 = (2q..2q+1, g), b1 = (2q+8.., g)
-//   C [16, 8]:  c0, c1 = (g, 2q..2q+1), c2, c3 = (g+8, 2q..2q+1)
+// 16-bit number pairs, and how lanes lie in the fragments of the matrix unit.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
-#include <cstdint>
+#include "lib/kernels/ptx.cuh"
 
 namespace mta::kernels {
-
-using Word = std::uint32_t;    // two 16-bit numbers, the lower key in the low half
-using Number = std::uint16_t;  // one fp16 or bf16 number in memory
-using Half = __half;
-using Brain = __nv_bfloat16;
-
-constexpr int kWarp = 32;
 
 struct Lane {
   int g, q;
@@ -26,21 +11,6 @@ struct Lane {
 __device__ inline Lane lane_place() {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   return {lane / 4, lane % 4};
-}
-
-template <class E>
-__device__ Word pack(float low, float high);
-template <>
-__device__ inline Word pack<Half>(float low, float high) {
-  Word word;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-  return word;
-}
-template <>
-__device__ inline Word pack<Brain>(float low, float high) {
-  Word word;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-  return word;
 }
 
 __device__ inline __half2 word_as_half2(Word word) {
@@ -74,50 +44,6 @@ __device__ inline Word convert<Brain, Brain>(Word word) {
   return word;
 }
 
-template <class E>
-__device__ void mma_k16(float (&c)[4], Word a0, Word a1, Word a2, Word a3, Word b0, Word b1);
-template <class E>
-__device__ void mma_k8(float (&c)[4], Word a0, Word a1, Word b0);
-
-#define MTA_MMA(E, TYPE)                                                                       \
-  template <>                                                                                  \
-  __device__ inline void mma_k16<E>(float(&c)[4], Word a0, Word a1, Word a2, Word a3, Word b0, \
-                                    Word b1) {                                                 \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                                 \
-        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                           \
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                       \
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));                               \
-  }                                                                                            \
-  template <>                                                                                  \
-  __device__ inline void mma_k8<E>(float(&c)[4], Word a0, Word a1, Word b0) {                  \
-    asm("mma.sync.aligned.m16n8k8.row.col.f32." TYPE "." TYPE                                  \
-        ".f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"                                    \
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                       \
-        : "r"(a0), "r"(a1), "r"(b0));                                                          \
-  }
-MTA_MMA(Half, "f16")
-MTA_MMA(Brain, "bf16")
-#undef MTA_MMA
-
-__device__ inline unsigned shared_address(const void* pointer) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
-}
-
-/// Four 8x8 blocks; lanes 8n..8n+7 give the row addresses of block n. Lane (g, q) gets row g,
-/// columns 2q..2q+1.
-__device__ inline void load_blocks(Word (&r)[4], const Number* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
-/// The same, transposed: lane (g, q) gets rows 2q..2q+1 of column g.
-__device__ inline void load_blocks_transposed(Word (&r)[4], const Number* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
 /// The four blocks of a 16x16 square in the order (top left), (bottom left), (top right), (bottom
 /// right): the address that this lane gives, as an offset into rows of `pitch` numbers.
 __device__ inline int square_offset(int pitch) {
@@ -128,27 +54,6 @@ __device__ inline int square_offset(int pitch) {
 __device__ inline int square_offset_by_row(int pitch) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   return (lane % 8 + lane / 16 * 8) * pitch + lane / 8 % 2 * 8;
-}
-
-/// Copies 16 bytes to shared memory without waiting; zeros when not `valid` (the source must still
-/// be an address).
-__device__ inline void copy_async(Number* target, const Number* source, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(target)),
-               "l"(source), "r"(valid ? 16 : 0)
-               : "memory");
-}
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits until at most `kPending` of the latest groups are still under way.
-template <int kPending>
-__device__ inline void wait_for_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
-
-/// 2^x; the hardware's approximation, relative error under 2^-22.
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
 }
 
 /// Sum or maximum over the four lanes of a quad: they share fragment row g.

@@ -45,7 +45,7 @@ __device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const
 template <class E, class Target, int kDim, ScoreExtra kExtra>
 __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ __align__(16) Number shared[];
+  Number* const shared = dynamic_shared<Number>();
   Number* keys = shared;  // two stages of 64 x (kDim + 8)
   Number* stage = shared + 2 * kTileKeys * (kDim + 8);
   const Extent& extent = args.extent;

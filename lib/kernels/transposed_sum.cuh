@@ -25,7 +25,7 @@ __device__ void visit_sums(float* sum, int map, int tokens, int first, Visit&& v
 template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const TransposedSumArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ __align__(16) Number shared[];
+  Number* const shared = dynamic_shared<Number>();
   constexpr int kStageNumbers = kTileRows * kStagePitch + kTileRows * (kDim + 8);
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;

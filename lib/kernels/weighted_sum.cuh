@@ -67,7 +67,7 @@ __device__ void apply_softmax(Word (&a)[4][4], const float (&lse2)[2], int first
 template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const WeightedSumArgs args) {
   wait_for_previous_kernel();
-  extern __shared__ __align__(16) Number shared[];
+  Number* const shared = dynamic_shared<Number>();
   constexpr int kStageNumbers = kTileRows * kStagePitch + kTileKeys * (kDim + 8);
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;

@@ -200,6 +200,14 @@ std::string no_device() {
                                                                           : kernels::last_error();
 }
 
+bool device_is_emulated() {
+#ifdef MTA_EMULATED_DEVICE
+  return true;
+#else
+  return false;
+#endif
+}
+
 Rounding rounding_of(ElementType type) {
   return [type](double value) { return from_bits(to_bits(value, type), type); };
 }

@@ -12,6 +12,9 @@ namespace mta::check {
 /// Why there is no usable device; empty if there is one.
 std::string no_device();
 
+/// Are the kernels compiled for the CPU (tests/kernels/emulator)?
+bool device_is_emulated();
+
 /// Rounding to the case's element type, as memory holds it.
 Rounding rounding_of(kernels::ElementType type);
 

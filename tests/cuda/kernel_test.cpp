@@ -167,10 +167,11 @@ DeviceOptions random_options(Generator& generator) {
   return options;
 }
 
-/// MTA_KERNEL_CASES sets the number of cases: compute-sanitizer is slow.
+/// MTA_KERNEL_CASES sets the number of cases: compute-sanitizer is slow, and so is the emulator.
 int case_count(int usual) {
   const char* text = std::getenv("MTA_KERNEL_CASES");
-  return text == nullptr ? usual : std::atoi(text);
+  if (text != nullptr) return std::atoi(text);
+  return device_is_emulated() ? std::max(1, usual / 20) : usual;
 }
 
 TEST_F(Kernels, EqualTheDenseFormulasOnRandomProblems) {
@@ -222,7 +223,7 @@ TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
     KernelCase c;
     c.problem = {.batch = 1,
                  .heads = 16,
-                 .tokens = 517,
+                 .tokens = device_is_emulated() ? 133 : 517,
                  .head_dim = 64,
                  .type = n % 2 == 0 ? ElementType::Float16 : ElementType::BFloat16};
     c.problem.conv_before = c.problem.conv_after = {.query_span = 6, .key_span = 11, .pad_left = 5};

@@ -1,0 +1,18 @@
+// A word of two 16-bit numbers and the names of their types.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace mta::kernels {
+
+using Word = std::uint32_t;    // two 16-bit numbers, the lower key in the low half
+using Number = std::uint16_t;  // one fp16 or bf16 number in memory
+using Half = __half;
+using Brain = __nv_bfloat16;
+
+constexpr int kWarp = 32;
+
+}  // namespace mta::kernels
