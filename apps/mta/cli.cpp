@@ -259,11 +259,18 @@ class Parser {
       kinds += "\n  " + kind.name + ": " + kind.summary;
     }
     CLI::App* plot = command("plot", "reports -> a picture");
-    auto request = options_of<PlotCommand>(plot, run_plot);
+    auto request = options_of<PlotCommand>(
+        plot, [plot](PlotCommand command, std::ostream& out, std::ostream& err) {
+          for (const CLI::Option* option : plot->get_options()) {
+            if (option->count() > 0) command.options.given.push_back(option->get_name());
+          }
+          return run_plot(command, out, err);
+        });
     plot::PlotOptions& options = request->options;
     plot->add_option("kind", options.kind, "what to draw:" + kinds)->required();
     plot->add_option("inputs", options.inputs,
-                     "reports, run directories, or folders of them; for maps, what mta maps wrote")
+                     "reports, run directories, or folders of them; for maps, what mta maps "
+                     "wrote; for times, scaling and profile, reports of mta bench")
         ->required();
     plot->add_option("--out", options.out, "FILE.svg, .png, .pdf or .html")->required();
     plot->add_option("--title", options.title, "above the picture");
@@ -282,6 +289,10 @@ class Parser {
     list_option(plot, "--heads", options.heads, "for kernels, maps; all when absent");
     list_option(plot, "--stages", options.stages, "for kernels, mixing, maps; all when absent");
     list_option(plot, "--samples", options.samples, "for maps: one; the first when absent");
+    plot->add_option("--only", options.only,
+                     "KEY=VALUE,VALUE: leave out what has other values; may be repeated")
+        ->take_all()
+        ->allow_extra_args(false);
     plot->add_option("--size", request->size, "WIDTHxHEIGHT in millimetres");
   }
 

@@ -52,7 +52,7 @@ Margins margins_of(const Figure& figure) {
   m.bottom = 12.5;
   m.top = (figure.title.empty() ? 2 : 8) + kLine * double(lines) + (lines > 0 ? 2 : 0) +
           (first.title.empty() ? 1 : 5);
-  m.between_columns = first.grid ? 3 : 14;
+  m.between_columns = first.grid ? 3 : m.left + 3;  // as much as the first column has
   m.between_rows = first.grid ? 8 : 16;
   return m;
 }

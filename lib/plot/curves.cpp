@@ -36,7 +36,7 @@ class CurvesFigure {
       : options_(options), metric_(evaluation_metric(options.metric)) {}
 
   Plot make() {
-    std::vector<TableRun> runs = load_runs(options_.inputs, plot_.notices);
+    std::vector<TableRun> runs = load_runs(options_, plot_.notices);
     if (options_.scale == AxisScale::Logarithmic) floor_ = smallest_error(runs, metric_);
     const std::vector<Group> groups = group_runs(std::move(runs), options_.by);
     // Thin lines first, so that no seed covers a median.

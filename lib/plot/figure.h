@@ -22,7 +22,7 @@ struct Axis {
   bool reversed = false;                              // grows downwards or leftwards
 };
 
-enum class Draw { Line, Points };
+enum class Draw { Line, Points, Bars, Text };
 enum class Symbol { Circle, OpenCircle, Cross };
 
 struct Series {
@@ -30,6 +30,11 @@ struct Series {
   Draw draw = Draw::Line;
   std::vector<double> x, y;       // kNoValue in y breaks the line
   std::vector<double> low, high;  // ends of the error bars; empty = none
+  std::vector<double> from;       // Bars lie along x: from here to x, around y
+  double thickness = 0;           // of Bars, in y
+  std::vector<std::string> text;  // Text: one for each point
+  enum class Place { Right, Middle } place = Place::Right;  // of Text, as seen from its point
+  bool on_dark = false;                                     // Text that a dark bar is behind
   enum class Bars { None, X } bars = Bars::None;
   std::size_t style = 0;  // index of the variant: decides colour and dash
   double width = 1;       // of lines, in points

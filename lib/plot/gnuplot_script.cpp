@@ -140,6 +140,8 @@ class PlotCommand {
   }
 
   std::string series_part(const Series& series, const std::string& data) const {
+    if (series.draw == Draw::Bars) return areas_part(series, data);
+    if (series.draw == Draw::Text) return texts_part(series, data);
     std::string part =
         fmt::format("{} using 1:2 with {} linecolor '{}' linewidth {:g}", data,
                     series.draw == Draw::Line ? "lines" : "points",
@@ -148,9 +150,26 @@ class PlotCommand {
                 ? fmt::format(" dashtype {}", dash_of(series))
                 : fmt::format(" pointtype {} pointsize {:g}", kSymbols[int(series.symbol)],
                               series.symbol_size);
-    part += series.name.empty() ? " notitle" : " title ";
-    if (!series.name.empty()) part += quoted(series.name);
-    return part;
+    return part + title_of(series);
+  }
+
+  static std::string title_of(const Series& series) {
+    return series.name.empty() ? " notitle" : " title " + quoted(series.name);
+  }
+
+  std::string areas_part(const Series& series, const std::string& data) const {
+    return fmt::format(
+               "{} using 1:2:3:1:($2-{:.6g}):($2+{:.6g}) with boxxyerror fillcolor '{}' "
+               "fillstyle solid border linecolor '#ffffff' linewidth {:g}",
+               data, series.thickness / 2, series.thickness / 2, fill_colour(series.style),
+               0.5 * terminal_.point) +
+           title_of(series);
+  }
+
+  std::string texts_part(const Series& series, const std::string& data) const {
+    return fmt::format("{} using 1:2:3 with labels {} font ',{:g}' textcolor '{}' notitle", data,
+                       series.place == Series::Place::Right ? "left offset 0.5,0" : "center",
+                       terminal_.small_font, series.on_dark ? "#ffffff" : "#000000");
   }
 
   std::string bars_part(const Series& series, const std::string& data) const {
@@ -214,6 +233,8 @@ class Script {
           fmt::format_to(std::back_inserter(text_), " {} {}", number(series.low[i]),
                          number(series.high[i]));
         }
+        if (!series.from.empty()) text_ += ' ' + number(series.from[i]);
+        if (!series.text.empty()) text_ += " \"" + series.text[i] + '"';
         text_ += '\n';
       }
       line("END_OF_DATA");

@@ -3,6 +3,7 @@
 
 #include "lib/core/document.h"
 #include "lib/core/files.h"
+#include "lib/table/only.h"
 
 #include <fmt/core.h>
 
@@ -55,9 +56,8 @@ std::vector<bool> differing(const std::vector<std::vector<std::string>>& rows,
 
 }  // namespace
 
-std::vector<TableRun> load_runs(const std::vector<std::filesystem::path>& inputs,
-                                std::vector<std::string>& notices) {
-  std::vector<TableRun> runs = find_runs(inputs);
+std::vector<TableRun> load_runs(const PlotOptions& options, std::vector<std::string>& notices) {
+  std::vector<TableRun> runs = only(find_runs(options.inputs), options.only);
   for (TableRun& run : runs) {
     if (run.status == RunState::Unfinished) {
       run.report["evaluations"] = evaluations_so_far(run.folder / "evaluations.jsonl");

@@ -1,6 +1,7 @@
 // Sorts runs into variants: runs that differ only in their seeds belong together.
 #pragma once
 
+#include "lib/plot/plot.h"
 #include "lib/table/keys.h"
 #include "lib/table/runs.h"
 
@@ -10,10 +11,9 @@
 
 namespace mta::plot {
 
-/// The runs of find_runs(), those without a report with their evaluations so far. `notices` gets a
-/// line for each that is not done.
-std::vector<TableRun> load_runs(const std::vector<std::filesystem::path>& inputs,
-                                std::vector<std::string>& notices);
+/// The chosen runs of find_runs(), those without a report with their evaluations so far. `notices`
+/// gets a line for each that is not done.
+std::vector<TableRun> load_runs(const PlotOptions& options, std::vector<std::string>& notices);
 
 struct Group {
   std::string label;

@@ -147,7 +147,7 @@ void lay_out(Figure& figure, std::size_t rows, std::size_t columns) {
 
 Plot plot_heatmap(const PlotOptions& options) {
   Plot plot;
-  std::vector<TableRun> runs = load_runs(options.inputs, plot.notices);
+  std::vector<TableRun> runs = load_runs(options, plot.notices);
   const std::string slice = row_slice(runs, options.rows);
   const TableKey across =
       table_key(options.columns.empty() ? usual_columns(runs) : options.columns, runs, "--columns");

@@ -12,5 +12,8 @@ Plot plot_heatmap(const PlotOptions& options);
 Plot plot_kernels(const PlotOptions& options);
 Plot plot_mixing(const PlotOptions& options);
 Plot plot_maps(const PlotOptions& options);
+Plot plot_times(const PlotOptions& options);
+Plot plot_scaling(const PlotOptions& options);
+Plot plot_profile(const PlotOptions& options);
 
 }  // namespace mta::plot

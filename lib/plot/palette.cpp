@@ -32,6 +32,11 @@ Rgb colour_at(const ColourScale& scale, double value) {
   return mixed(rgb_of(stops[below]), rgb_of(stops[below + 1]), place - double(below));
 }
 
+/// Rec. 709 luma; the limit is where black and white text read equally well.
+bool is_dark(const Rgb& colour) {
+  return 0.2126 * colour.red + 0.7152 * colour.green + 0.0722 * colour.blue < 128;
+}
+
 }  // namespace
 
 const std::vector<std::string_view>& colour_stops(ColourScale::Kind kind) {
@@ -53,11 +58,13 @@ std::string line_colour(std::size_t style, bool faint) {
   return fmt::format("#{:02x}{:02x}{:02x}", int(colour.red), int(colour.green), int(colour.blue));
 }
 
-bool is_dark(const ColourScale& scale, double value) {
-  const Rgb colour = colour_at(scale, value);
-  // Rec. 709 luma; the limit is where black and white text read equally well.
-  return 0.2126 * colour.red + 0.7152 * colour.green + 0.0722 * colour.blue < 128;
+std::string fill_colour(std::size_t style) {
+  return std::string(kFillColours[style % kFillColours.size()]);
 }
+
+bool is_dark_fill(std::size_t style) { return is_dark(rgb_of(fill_colour(style))); }
+
+bool is_dark(const ColourScale& scale, double value) { return is_dark(colour_at(scale, value)); }
 
 ColourScale diverging_scale(double largest_magnitude, std::string label) {
   const double reach =

@@ -16,6 +16,18 @@ namespace mta::plot {
 inline constexpr std::array<std::string_view, 7> kLineColours = {
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
 
+/// Colours for areas: yellow can be seen there, and black would hide what is written on it.
+inline constexpr std::array<std::string_view, 8> kFillColours = {
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#BBBBBB"};
+
+inline constexpr std::size_t kBlack = 6;  // of lines: the style of what belongs to no variant
+inline constexpr std::size_t kGrey = 7;   // of areas: the same
+
+/// The colour of bars.
+std::string fill_colour(std::size_t style);
+/// Whether text on it must be white to be read.
+bool is_dark_fill(std::size_t style);
+
 /// Between these colours, at equal distances, a scale is interpolated.
 const std::vector<std::string_view>& colour_stops(ColourScale::Kind kind);
 

@@ -8,6 +8,8 @@
 #include "lib/plot/kinds.h"
 #include "lib/plot/plotly.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace mta::plot {
@@ -31,18 +33,66 @@ void check_size(const PlotOptions& options) {
   }
 }
 
+void check_flags(const PlotOptions& options, const PlotKind& kind) {
+  const std::vector<std::string> all = {"--out", "--title", "--size"};
+  const auto has = [](const std::vector<std::string>& flags, const std::string& flag) {
+    return std::find(flags.begin(), flags.end(), flag) != flags.end();
+  };
+  for (const std::string& flag : options.given) {
+    if (!flag.starts_with("--") || has(all, flag) || has(kind.flags, flag)) continue;
+    std::vector<std::string> readers;
+    for (const PlotKind& other : plot_kinds()) {
+      if (has(other.flags, flag)) readers.push_back(other.name);
+    }
+    throw UserError(flag, fmt::format("means nothing for {} (it is for {})", kind.name,
+                                      fmt::join(readers, ", ")));
+  }
+}
+
 }  // namespace
 
 const std::vector<PlotKind>& plot_kinds() {
   static const std::vector<PlotKind> kinds = {
-      {"curves", "learning curves: every run thin, the median of a variant thick", plot_curves},
-      {"steps", "steps until a task is solved, unsolved runs shown as such", plot_steps},
-      {"bars", "the final figure of each variant: mean, 95 % interval, runs", plot_bars},
-      {"heatmap", "accuracy by slice (depth) and configuration key (length)", plot_heatmap},
-      {"kernels", "a run's learned kq kernels, by layer and head", plot_kernels},
-      {"mixing", "a run's learned head mixing matrices, by layer", plot_mixing},
-      {"maps", "attention maps of a sample, by stage and head, from an archive of mta maps",
+      {"curves",
+       "learning curves: every run thin, the median of a variant thick",
+       {"--metric", "--mode", "--by", "--log", "--only"},
+       plot_curves},
+      {"steps",
+       "steps until a task is solved, unsolved runs shown as such",
+       {"--mode", "--by", "--threshold", "--log", "--only"},
+       plot_steps},
+      {"bars",
+       "the final figure of each variant: mean, 95 % interval, runs",
+       {"--metric", "--mode", "--by", "--log", "--only"},
+       plot_bars},
+      {"heatmap",
+       "accuracy by slice (depth) and configuration key (length)",
+       {"--by", "--rows", "--columns", "--only"},
+       plot_heatmap},
+      {"kernels",
+       "a run's learned kq kernels, by layer and head",
+       {"--layers", "--heads", "--stages"},
+       plot_kernels},
+      {"mixing",
+       "a run's learned head mixing matrices, by layer",
+       {"--layers", "--stages"},
+       plot_mixing},
+      {"maps",
+       "attention maps of a sample, by stage and head, from an archive of mta maps",
+       {"--layers", "--heads", "--stages", "--samples"},
        plot_maps},
+      {"times",
+       "times of attention by case and path, from mta bench attention",
+       {"--only"},
+       plot_times},
+      {"scaling",
+       "time and memory against the length, from mta bench attention",
+       {"--only"},
+       plot_scaling},
+      {"profile",
+       "the parts of a training step, from mta bench train on a GPU",
+       {"--only"},
+       plot_profile},
   };
   return kinds;
 }
@@ -56,7 +106,9 @@ Plot make_plot(const PlotOptions& options) {
   }
   check_ending(options.out);
   check_size(options);
-  Plot plot = plot_kinds()[std::size_t(kind - names.begin())].make(options);
+  const PlotKind& chosen = plot_kinds()[std::size_t(kind - names.begin())];
+  check_flags(options, chosen);
+  Plot plot = chosen.make(options);
   plot.figure.title = options.title;
   if (options.width_mm) plot.figure.width_mm = *options.width_mm;
   if (options.height_mm) plot.figure.height_mm = *options.height_mm;

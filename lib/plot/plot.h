@@ -29,7 +29,11 @@ struct PlotOptions {
   std::vector<std::int64_t> layers, heads, samples;
   std::vector<std::string> stages;
 
+  std::vector<std::string> only;  // conditions KEY=VALUE,VALUE of all kinds that read reports
+
   std::optional<double> width_mm, height_mm;
+
+  std::vector<std::string> given;  // flags of the command line: those of other kinds are refused
 };
 
 struct Plot {
@@ -40,12 +44,14 @@ struct Plot {
 struct PlotKind {
   std::string name;
   std::string summary;
+  std::vector<std::string> flags;  // that it reads, besides --out, --title and --size
   Plot (*make)(const PlotOptions& options);
 };
 
 const std::vector<PlotKind>& plot_kinds();
 
-/// Throws UserError on an unknown kind or format, on inputs without what the kind needs.
+/// Throws UserError on an unknown kind or format, on flags that the kind does not read, on inputs
+/// without what it needs.
 Plot make_plot(const PlotOptions& options);
 
 /// Draws by the ending of `out` and writes it whole or not at all.

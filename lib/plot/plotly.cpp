@@ -97,6 +97,18 @@ Json error_bars(const Series& series, const std::string& colour) {
           {"color", colour}};
 }
 
+/// Plotly's bars begin at a base and have a length.
+void make_bars(const Series& series, Json& trace) {
+  Json lengths = Json::array();
+  for (std::size_t i = 0; i < series.x.size(); ++i) lengths.push_back(series.x[i] - series.from[i]);
+  trace.update({{"type", "bar"},
+                {"orientation", "h"},
+                {"x", lengths},
+                {"base", series.from},
+                {"width", series.thickness},
+                {"marker", {{"color", fill_colour(series.style)}}}});
+}
+
 Json series_trace(const Series& series, std::size_t panel) {
   static constexpr const char* kSymbols[] = {"circle", "circle-open", "x-thin"};
   static constexpr const char* kDashes[] = {"solid",    "dash",        "dot",     "dashdot",
@@ -112,7 +124,15 @@ Json series_trace(const Series& series, std::size_t panel) {
                 {"name", html_text(series.name)},
                 {"legendgroup", fmt::format("style {}", series.style)}};
   if (series.name.empty()) trace["hoverinfo"] = "x+y";
-  if (series.draw == Draw::Line) {
+  if (series.draw == Draw::Bars) {
+    make_bars(series, trace);
+  } else if (series.draw == Draw::Text) {
+    trace["mode"] = "text";
+    trace["text"] = series.text;
+    trace["textposition"] = series.place == Series::Place::Right ? "middle right" : "middle center";
+    trace["textfont"] = {{"color", series.on_dark ? "#ffffff" : "#000000"}};
+    trace["hoverinfo"] = "skip";
+  } else if (series.draw == Draw::Line) {
     const char* dash = kDashes[series.style % std::size(kDashes)];
     trace["mode"] = "lines";
     trace["line"] = {{"color", colour},
@@ -238,6 +258,7 @@ Json layout_of(const Figure& figure) {
                  {"font", {{"family", "Helvetica, Arial, sans-serif"}, {"size", kFontPixels}}},
                  {"plot_bgcolor", figure.colours ? "#d9d9d9" : "#ffffff"},
                  {"hovermode", "closest"},
+                 {"barmode", "overlay"},
                  {"annotations", annotations_of(figure)}};
   for (std::size_t p = 0; p < figure.panels.size(); ++p) add_panel_layout(figure, p, layout);
   layout["legend"] = {{"orientation", "h"},

@@ -3,6 +3,7 @@
 #include "lib/plot/groups.h"
 #include "lib/plot/kinds.h"
 #include "lib/plot/metrics.h"
+#include "lib/plot/palette.h"
 #include "lib/table/statistics.h"
 
 #include <fmt/core.h>
@@ -13,7 +14,6 @@
 namespace mta::plot {
 namespace {
 
-constexpr std::size_t kBlack = 6;                    // the style of what belongs to no variant
 constexpr double kRowHeight = 9, kOtherHeight = 25;  // millimetres
 
 Series points(std::size_t style, Symbol symbol, double size) {
@@ -117,7 +117,7 @@ void add_steps(Rows& rows, std::size_t g, const Metric& metric, const PlotOption
 Plot plot_bars(const PlotOptions& options) {
   const Metric metric = report_metric(options.metric);
   Plot plot;
-  Rows rows(group_runs(load_runs(options.inputs, plot.notices), options.by));
+  Rows rows(group_runs(load_runs(options, plot.notices), options.by));
   for (std::size_t g = 0; g < rows.groups().size(); ++g) {
     const Group& group = rows.groups()[g];
     Series seeds = points(g, Symbol::OpenCircle, kSeedSize);
@@ -150,7 +150,7 @@ Plot plot_bars(const PlotOptions& options) {
 Plot plot_steps(const PlotOptions& options) {
   const Metric metric = evaluation_metric("err_seq");
   Plot plot;
-  Rows rows(group_runs(load_runs(options.inputs, plot.notices), options.by));
+  Rows rows(group_runs(load_runs(options, plot.notices), options.by));
   for (std::size_t g = 0; g < rows.groups().size(); ++g) {
     add_steps(rows, g, metric, options);
   }

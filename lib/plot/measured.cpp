@@ -1,0 +1,70 @@
+// Finds measurements, and says how they are named and coloured.
+#include "lib/plot/measured.h"
+
+#include "lib/core/error.h"
+#include "lib/table/measurements.h"
+#include "lib/table/only.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iterator>
+#include <set>
+#include <utility>
+
+namespace mta::plot {
+
+std::vector<TableRun> load_measurements(const PlotOptions& options, const std::string& kind,
+                                        std::vector<std::string>& notices) {
+  std::vector<TableRun> made;
+  for (TableRun& run : only(find_measurements(options.inputs), options.only)) {
+    if (run.bench != kind) {
+      throw UserError(options.kind, fmt::format("draws reports of mta bench {}, and {} is of mta "
+                                                "bench {}",
+                                                kind, text_at(run, "report"), run.bench));
+    }
+    if (run.status == RunState::Done) {
+      made.push_back(std::move(run));
+    } else {
+      notices.push_back(run.name + ": " + run.error);
+    }
+  }
+  return made;
+}
+
+std::optional<double> number_at(const TableRun& run, const std::string& pointer) {
+  const Json::json_pointer place(pointer);
+  if (!run.report.contains(place) || !run.report.at(place).is_number()) return std::nullopt;
+  return run.report.at(place).get<double>();
+}
+
+std::string text_at(const TableRun& run, const std::string& key) {
+  return run.report.at(key).get<std::string>();
+}
+
+std::vector<std::string> row_labels(const std::vector<TableRun>& measurements) {
+  std::set<std::string> reports;
+  for (const TableRun& run : measurements) reports.insert(text_at(run, "report"));
+  std::vector<std::string> labels;
+  for (const TableRun& run : measurements) {
+    const std::string name = text_at(run, "case");
+    labels.push_back(reports.size() > 1 ? text_at(run, "report") + ": " + name : name);
+  }
+  return labels;
+}
+
+std::size_t style_of_path(const std::string& path) {
+  constexpr std::array kPaths = {"fused", "composed", "standard", "kernels"};
+  const auto* const found = std::find(kPaths.begin(), kPaths.end(), path);
+  return std::size_t(std::distance(kPaths.begin(), found));
+}
+
+std::string three_digits(double value) {
+  constexpr int kDigits = 3;
+  const int before_point = value > 0 ? int(std::floor(std::log10(value))) + 1 : 1;
+  return fmt::format("{:.{}f}", value, std::max(0, kDigits - before_point));
+}
+
+}  // namespace mta::plot
