@@ -45,7 +45,7 @@ done < "$source/README.md"
 
 # Every folder of the map and every link leads somewhere.
 (grep '^|' "$source/README.md" | grep -oE '`[a-z_]+/([a-z_]+/)*`'
- grep -oE '\]\([A-Za-z_/.]+\)' "$source/README.md") | tr -d '`()]' | sort -u | while read -r path; do
+ grep -oE '\]\([A-Za-z0-9_/.-]+\)' "$source/README.md") | tr -d '`()]' | sort -u | while read -r path; do
   [ -e "$source/$path" ] || fail "$path does not exist"
 done
 echo "readme_test: $(wc -l < commands) commands run, $shown outputs compared"
