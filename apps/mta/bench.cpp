@@ -1,10 +1,12 @@
 // `mta bench`: times parts of the program against each other, in one process.
 #include "apps/mta/commands.h"
 #include "lib/bench/attention_bench.h"
+#include "lib/bench/attention_tune.h"
 #include "lib/bench/task_bench.h"
 #include "lib/bench/train_steps.h"
 #include "lib/core/document.h"
 #include "lib/core/files.h"
+#include "lib/ops/launch_plans.h"
 #include "lib/train/device.h"
 
 #include <fmt/ostream.h>
@@ -79,9 +81,11 @@ void print_attention(const Json& report, std::ostream& out) {
 
 void print(const Json& report, std::ostream& out) {
   const Json& provenance = report["provenance"];
-  fmt::print(out, "{}, {} threads, {} turns\n\n",
+  const Json& plans = provenance["launch_plans"];
+  fmt::print(out, "{}, {} threads, {} turns{}\n\n",
              provenance["device_description"].get<std::string>(),
-             provenance["threads"].get<std::int64_t>(), report["turns"].get<std::int64_t>());
+             provenance["threads"].get<std::int64_t>(), report["turns"].get<std::int64_t>(),
+             plans.is_null() ? "" : ", launch plans: " + plans.get<std::string>());
   const std::string kind = report["kind"];
   (kind == "train" ? print_train : kind == "tasks" ? print_tasks : print_attention)(report, out);
 }
@@ -163,6 +167,49 @@ Json attention_report(const BenchOptions& options) {
                           .command_line = options.command_line});
 }
 
+constexpr const char* kTable = "lib/ops/launch_plans.json";
+
+void print_tuned(const std::vector<TunedCase>& tuned, std::ostream& out) {
+  fmt::print(out, "{:<18} {:<9} {:>6} {:>6} {:>6} {:>6} {:>6} {:>7}\n", "case", "direction",
+             "chunk", "score", "conv", "mixing", "rows", "gain");
+  for (const TunedCase& one : tuned) {
+    const bool forward = one.entry.shape.direction == kernels::Direction::Forward;
+    fmt::print(out, "{:<18} {:<9} ", one.name, forward ? "forward" : "backward");
+    if (!one.reason.empty()) {
+      fmt::print(out, "left out: {}\n", one.reason);
+      continue;
+    }
+    const kernels::LaunchPlan& l = one.entry.launch;
+    fmt::print(out, "{:>6} {:>6} {:>6} {:>6} {:>6} {:>6.3f}x\n", l.chunk_rows, l.score_keys,
+               l.convolution_keys, l.mixing_keys, l.mixing_rows, one.gain);
+  }
+}
+
+/// Adds to the table in --out where that file is there, else to the one that is built in.
+int run_tune(const BenchOptions& options, std::ostream& out) {
+  if (options.kind != "attention") throw UserError("--tune", "is for mta bench attention");
+  if (options.out.empty()) throw UserError("--tune", "needs --out FILE: the table that it writes");
+  if (!options.settings.empty()) throw UserError("--set", "changes experiment files: give --case");
+  const std::string name = options.out.string();
+  const std::vector<ops::LaunchEntry> table =
+      std::filesystem::exists(options.out)
+          ? ops::read_launch_plans(parse_json(read_file(options.out), name), name)
+          : ops::installed_launch_plans();
+  const std::vector<TunedCase> tuned = tune_attention({.cases = attention_cases(options),
+                                                       .turns = options.turns,
+                                                       .device = options.device,
+                                                       .command_line = options.command_line});
+  const Json merged_table = ops::to_json(merged(table, tuned));
+  write_file_atomically(options.out, merged_table.dump(2) + '\n');
+  if (options.json) {
+    out << merged_table.dump(2) << '\n';
+  } else {
+    print_tuned(tuned, out);
+    fmt::print(out, "\nto install: cp {} {}, then build again\n", name, kTable);
+  }
+  return kDone;
+}
+
 Json bench_of(const BenchOptions& options) {
   if (options.kind == "attention") return attention_report(options);
   if (options.kind == "train") return bench_train(options);
@@ -174,6 +221,7 @@ Json bench_of(const BenchOptions& options) {
 }  // namespace
 
 int run_bench(const BenchOptions& options, std::ostream& out) {
+  if (options.tune) return run_tune(options, out);
   const Json report = bench_of(options);
   if (!options.out.empty()) write_file_atomically(options.out, report.dump(2) + '\n');
   if (options.json) {

@@ -186,6 +186,9 @@ class Parser {
         ->capture_default_str();
     bench->add_option("--threads", options->threads, "CPU threads; 0 = all")->capture_default_str();
     add_device(bench, options->device);
+    bench->add_flag("--tune", options->tune,
+                    "attention: measure how the CUDA kernels' work is best cut on this card, and "
+                    "write the table of launch plans to --out");
     bench->add_option("--out", options->out, "also write the report to this file");
     bench->add_flag("--json", options->json, "write JSON");
   }

@@ -87,7 +87,8 @@ struct BenchOptions {
   std::uint64_t turns = 15;
   std::uint64_t threads = 0;  // 0 = all
   std::string device = "auto";
-  std::filesystem::path out;  // report; empty = none
+  bool tune = false;          // attention: measure launch plans
+  std::filesystem::path out;  // report, or table of launch plans; empty = none
   bool json = false;
   std::vector<std::string> command_line;
 };

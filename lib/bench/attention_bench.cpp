@@ -2,10 +2,12 @@
 #include "lib/bench/attention_bench.h"
 
 #include "lib/bench/attention_subject.h"
+#include "lib/bench/attention_tune.h"
 #include "lib/bench/provenance.h"
 #include "lib/bench/repeated.h"
 #include "lib/bench/timing.h"
 #include "lib/kernels/cost.h"
+#include "lib/ops/launch_plans.h"
 #include "lib/train/device.h"
 
 #include <ATen/Parallel.h>
@@ -24,6 +26,7 @@
 namespace mta {
 namespace {
 
+using kernels::Direction;
 using kernels::Pass;
 
 constexpr std::size_t kWarmUp = 3;
@@ -165,6 +168,15 @@ Json measured(const Contender& contender, const AttentionCase& one,
           {"peak_memory_bytes", contender.peak_bytes ? Json(*contender.peak_bytes) : Json()}};
 }
 
+/// Whose launch plan a direction of a case takes: the card's, or "default".
+std::string launch_plan(const AttentionCase& one, at::Device device, Direction direction) {
+  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+  const ops::LaunchEntry* const entry = ops::find_launch(
+      ops::installed_launch_plans(), describe_device(device).description, problem_of(one),
+      direction, static_cast<std::size_t>(one.attention.workspace_mib) * kMebibyte);
+  return entry == nullptr ? ops::kDefaultPlan : entry->card;
+}
+
 Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
                 const Rates& rates) {
   const at::ScalarType type = device.is_cuda() ? at::kBFloat16 : at::kFloat;
@@ -192,6 +204,10 @@ Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
     }
     paths.push_back(measured(contender, one, times[next++], rates));
     paths.back()["error"] = small.errors(contender.route);
+    if (contender.route == AttentionRoute::Fused && device.is_cuda()) {
+      paths.back()["launch_plan"] = {{"forward", launch_plan(one, device, Direction::Forward)},
+                                     {"backward", launch_plan(one, device, Direction::Backward)}};
+    }
   }
   return {{"case", to_json(one)},
           {"precision", device.is_cuda() ? "bf16" : "fp32"},

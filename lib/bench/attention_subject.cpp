@@ -85,6 +85,11 @@ void AttentionSubject::forward(AttentionRoute route) const {
   attend_by(route, own_);
 }
 
+ops::AttentionCall AttentionSubject::fused() const {
+  return fused_call(plan_,
+                    {.q = own_.q, .k = own_.k, .v = own_.v, .workspace_bytes = workspace_bytes_});
+}
+
 void AttentionSubject::forward_and_backward(AttentionRoute route) const { results(route, own_); }
 
 std::vector<at::Tensor> AttentionSubject::results(AttentionRoute route,

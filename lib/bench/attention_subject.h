@@ -25,6 +25,9 @@ class AttentionSubject {
   /// Why a route does not cover the case; empty if it does.
   std::string unsupported(AttentionRoute route) const;
   void forward(AttentionRoute route) const;
+  /// The fused route's call, and the gradient of its output.
+  ops::AttentionCall fused() const;
+  const at::Tensor& output_gradient() const { return own_.d_out; }
   void forward_and_backward(AttentionRoute route) const;
 
   /// Error relative to the composed path in double, by norms: {"output": .., "d_q": .., ..}. The

@@ -46,23 +46,6 @@ Status check_mixing(const Mixing& mix, int heads, const std::string& where) {
   return Status::Ok;
 }
 
-Status check_launch(const LaunchPlan& launch) {
-  const std::tuple<const char*, int, int, int> numbers[] = {
-      {"chunk_rows", launch.chunk_rows, kTileRows, kMaxTokens},
-      {"score_keys", launch.score_keys, kTileKeys, kMaxStripKeys},
-      {"convolution_keys", launch.convolution_keys, kTileKeys, kMaxStripKeys},
-      {"mixing_keys", launch.mixing_keys, kTileKeys, kMaxStripKeys},
-      {"mixing_rows", launch.mixing_rows, kMixingWarps, kMaxMixingRows}};
-  for (const auto& [name, value, step, most] : numbers) {
-    if (value >= 0 && value <= most && value % step == 0) continue;
-    return fail(Status::InvalidArgument, std::string("launch plan: ") + name + " " +
-                                             std::to_string(value) + " is not a multiple of " +
-                                             std::to_string(step) + " up to " +
-                                             std::to_string(most));
-  }
-  return Status::Ok;
-}
-
 }  // namespace
 
 std::vector<SupportRow> support_table() {
@@ -80,6 +63,23 @@ std::vector<SupportRow> support_table() {
       {"dropout on the weights", "0 to below 1 in steps of 1/65536"},
       {"run-to-run differences", "none: no atomics, sums in a fixed order"},
   };
+}
+
+Status check(const LaunchPlan& launch) {
+  const std::tuple<const char*, int, int, int> numbers[] = {
+      {"chunk_rows", launch.chunk_rows, kTileRows, kMaxTokens},
+      {"score_keys", launch.score_keys, kTileKeys, kMaxStripKeys},
+      {"convolution_keys", launch.convolution_keys, kTileKeys, kMaxStripKeys},
+      {"mixing_keys", launch.mixing_keys, kTileKeys, kMaxStripKeys},
+      {"mixing_rows", launch.mixing_rows, kMixingWarps, kMaxMixingRows}};
+  for (const auto& [name, value, step, most] : numbers) {
+    if (value >= 0 && value <= most && value % step == 0) continue;
+    return fail(Status::InvalidArgument, std::string("launch plan: ") + name + " " +
+                                             std::to_string(value) + " is not a multiple of " +
+                                             std::to_string(step) + " up to " +
+                                             std::to_string(most));
+  }
+  return Status::Ok;
 }
 
 Status check(const Device& device) {
@@ -123,7 +123,7 @@ Status check(const Problem& p) {
        {std::pair{p.mix_before, "before"}, std::pair{p.mix_after, "after"}}) {
     if (const Status s = check_mixing(mix, p.heads, where); s != Status::Ok) return s;
   }
-  if (const Status s = check_launch(p.launch); s != Status::Ok) return s;
+  if (const Status s = check(p.launch); s != Status::Ok) return s;
   if (!std::isfinite(p.scale)) return fail(Status::InvalidArgument, "scale is not a finite number");
   if (!(p.dropout.rate >= 0 && p.dropout.rate < 1)) {
     return unsupported("dropout rate", number(p.dropout.rate), "0 to below 1");

@@ -33,6 +33,9 @@ constexpr int kLeastCapability = 80;
 /// Ok where every kernel runs on the device, else Unsupported, with the reason in last_error().
 Status check(const Device& device);
 
+/// Ok, or InvalidArgument with last_error() naming the number that cannot be.
+Status check(const LaunchPlan& launch);
+
 /// Ok, or Unsupported / InvalidArgument with last_error() naming the property, its value and what
 /// is covered. Looks at sizes and options only, so it needs no device.
 Status check(const Problem& problem);

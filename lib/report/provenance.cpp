@@ -29,6 +29,7 @@ Json to_json(const Provenance& p) {
           {"libtorch", p.libtorch},
           {"cuda", or_null(p.cuda)},
           {"driver", or_null(p.driver)},
+          {"launch_plans", or_null(p.launch_plans)},
           {"device", p.device},
           {"device_description", p.device_description},
           {"threads", p.threads},
@@ -47,6 +48,8 @@ Provenance provenance_from_json(const Json& json) {
   json.at("libtorch").get_to(p.libtorch);
   p.cuda = optional_from_json<std::string>(json.at("cuda"));
   p.driver = optional_from_json<std::string>(json.at("driver"));
+  // Absent in reports that are older than the plans.
+  p.launch_plans = optional_from_json<std::string>(json.value("launch_plans", Json()));
   json.at("device").get_to(p.device);
   json.at("device_description").get_to(p.device_description);
   json.at("threads").get_to(p.threads);

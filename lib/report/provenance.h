@@ -19,7 +19,10 @@ struct Provenance {
   std::string libtorch;
   std::optional<std::string> cuda;    // of the build; nothing without
   std::optional<std::string> driver;  // of the GPU used; nothing on the CPU
-  std::string device;                 // "cpu", "cuda:0"
+  /// Whose launch plans the fused kernels take: the card's own name or "default"; nothing on the
+  /// CPU.
+  std::optional<std::string> launch_plans;
+  std::string device;  // "cpu", "cuda:0"
   std::string device_description;
   std::int64_t threads = 0;
   std::string command_line;

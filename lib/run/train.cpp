@@ -7,6 +7,7 @@
 #include "lib/data/evaluation_set.h"
 #include "lib/data/feed.h"
 #include "lib/data/training_set.h"
+#include "lib/ops/launch_plans.h"
 #include "lib/run/model.h"
 #include "lib/run/run_directory.h"
 #include "lib/run/stop_signal.h"
@@ -85,6 +86,9 @@ class Run {
     report_.provenance.device = device.name;
     report_.provenance.device_description = device.description;
     if (!device.driver.empty()) report_.provenance.driver = device.driver;
+    if (device_.is_cuda()) {
+      report_.provenance.launch_plans = ops::launch_plans_of(device.description);
+    }
     report_.provenance.threads = at::get_num_threads();
     report_.provenance.command_line = shell_line(command_line);
     report_.provenance.started = utc_now();

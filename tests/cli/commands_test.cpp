@@ -199,5 +199,24 @@ TEST(Commands, BenchAttentionReadsCasesAndReports) {
   EXPECT_EQ(shell("mta bench attention --set /train/steps=1", folder.path()).code, 2);
 }
 
+TEST(Commands, BenchAttentionTunesOnAGpuOnlyAndRefusesOtherFiles) {
+  const WorkFolder folder;
+  const auto expect_refusal = [&](const std::string& arguments, const std::string& message) {
+    const Outcome outcome = shell("mta bench " + arguments, folder.path());
+    EXPECT_EQ(outcome.code, 2) << arguments;
+    EXPECT_EQ(outcome.err, "mta: error: " + message + "\n");
+  };
+  expect_refusal("attention --tune --device cpu --out plans.json",
+                 "--tune: needs a GPU, and the device is \"cpu\": launch plans are those of the "
+                 "CUDA kernels");
+  expect_refusal("attention --tune --device cpu",
+                 "--tune: needs --out FILE: the table that it writes");
+  expect_refusal("tasks --tune --out plans.json", "--tune: is for mta bench attention");
+  folder.write("plans.json", "{\"schema\": \"mta.launch_plans/1\", \"plans\": [");
+  EXPECT_EQ(shell("mta bench attention --tune --device cpu --out plans.json", folder.path())
+                .err.rfind("mta: error: plans.json: parse error at line 1", 0),
+            0u);
+}
+
 }  // namespace
 }  // namespace mta::check

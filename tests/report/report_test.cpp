@@ -45,6 +45,7 @@ RunReport full_report() {
   report.provenance = build_provenance();
   report.provenance.threads = 2;
   report.provenance.driver = "580.95.05";
+  report.provenance.launch_plans = "NVIDIA H200";
   return report;
 }
 

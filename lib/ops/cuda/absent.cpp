@@ -32,6 +32,15 @@ std::vector<at::Tensor> backward(const AttentionCall& /*call*/, const at::Tensor
   TORCH_CHECK(false, "fused attention on a GPU: ", kAbsent);
 }
 
+ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& /*launch*/) {
+  return forward(call);
+}
+
+std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
+                                 const at::Tensor& d_out, const kernels::LaunchPlan& /*launch*/) {
+  return backward(call, rows, d_out);
+}
+
 }  // namespace mta::ops::cuda
 
 namespace mta::ops {

@@ -7,11 +7,13 @@
 #include "lib/kernels/workspace.h"
 #include "lib/ops/cuda/dropout.h"
 #include "lib/ops/cuda/queue.h"
+#include "lib/ops/launch_plans.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
+#include <cuda_runtime_api.h>
 
 #include <cmath>
 #include <cstdint>
@@ -121,6 +123,34 @@ kernels::Problem problem_of(const AttentionCall& call, const Parameters& p,
           .dropout = kernel_dropout(call.dropout, call.q.device())};
 }
 
+std::size_t budget(const AttentionCall& call) {
+  return static_cast<std::size_t>(call.workspace_bytes);
+}
+
+/// Names of all cards, by index.
+const std::string& card_name(at::Device device) {
+  static const std::vector<std::string> names = [] {
+    int count = 0;
+    std::vector<std::string> found;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) return found;
+    for (int index = 0; index < count; ++index) {
+      cudaDeviceProp properties = {};
+      cudaGetDeviceProperties(&properties, index);
+      found.emplace_back(properties.name);
+    }
+    return found;
+  }();
+  return names.at(static_cast<std::size_t>(device.index()));
+}
+
+/// The plan that was measured on this card for such calls, or the kernels' own.
+kernels::LaunchPlan installed_launch(const AttentionCall& call, const kernels::Problem& problem,
+                                     kernels::Direction direction) {
+  const LaunchEntry* const entry = find_launch(installed_launch_plans(), card_name(call.q.device()),
+                                               problem, direction, budget(call));
+  return entry == nullptr ? kernels::LaunchPlan{} : entry->launch;
+}
+
 at::Tensor bytes(std::size_t count, at::Device device) {
   return at::empty({static_cast<std::int64_t>(count)}, at::TensorOptions(device).dtype(at::kByte));
 }
@@ -151,6 +181,70 @@ void check(const AttentionCall& call) {
   check_sizes(call);
   const std::string reason = cuda::unsupported(call);
   TORCH_CHECK(reason.empty(), "the fused GPU attention does not cover this call: ", reason);
+}
+
+/// `launch` null: the installed one.
+ForwardResult run_forward(const AttentionCall& call, const kernels::LaunchPlan* launch) {
+  check(call);
+  const Queue queue(call.q.device());
+  const Parameters parameters = parameters_of(call);
+  kernels::Problem problem = problem_of(call, parameters, {});
+  problem.launch =
+      launch != nullptr ? *launch : installed_launch(call, problem, kernels::Direction::Forward);
+  const std::int64_t d = problem.head_dim, T = problem.tokens;
+  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
+  const at::Tensor out = rows_of_heads(q, T, d);
+  at::Tensor rows = at::empty({problem.batch, problem.heads, T, 2},
+                              q.options().dtype(at::kFloat).requires_grad(false));
+  const at::Tensor memory =
+      bytes(kernels::forward_workspace_bytes(problem, budget(call)), q.device());
+  // Of `rows` the first half of the memory is used, as [B, H, T]: the log-sum-exps.
+  check_status(kernels::forward({.problem = problem,
+                                 .q = view(q),
+                                 .k = view(k),
+                                 .v = view(v),
+                                 .o = view(out),
+                                 .lse = rows.mutable_data_ptr<float>(),
+                                 .workspace = workspace(memory)},
+                                queue.stream()));
+  return {trimmed(out, call.v.size(3)), rows};
+}
+
+std::vector<at::Tensor> run_backward(const AttentionCall& call, const at::Tensor& rows,
+                                     const at::Tensor& d_out, const kernels::LaunchPlan* launch) {
+  check(call);
+  const Queue queue(call.q.device());
+  const Parameters parameters = parameters_of(call), d_parameters = gradients_like(parameters);
+  kernels::Problem problem = problem_of(call, parameters, d_parameters);
+  problem.launch =
+      launch != nullptr ? *launch : installed_launch(call, problem, kernels::Direction::Backward);
+  const std::int64_t d = problem.head_dim, T = problem.tokens;
+  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
+  const at::Tensor d_o = prepared(d_out, d);
+  const at::Tensor d_q = rows_of_heads(q, T, d), d_k = rows_of_heads(q, T, d),
+                   d_v = rows_of_heads(q, T, d);
+  const at::Tensor memory =
+      bytes(kernels::backward_workspace_bytes(problem, budget(call)), q.device());
+  check_status(kernels::backward({.problem = problem,
+                                  .q = view(q),
+                                  .k = view(k),
+                                  .v = view(v),
+                                  .lse = rows.const_data_ptr<float>(),
+                                  .d_o = view(d_o),
+                                  .d_q = view(d_q),
+                                  .d_k = view(d_k),
+                                  .d_v = view(d_v),
+                                  .workspace = workspace(memory)},
+                                 queue.stream()));
+  std::vector<at::Tensor> gradients = {trimmed(d_q, call.q.size(3)), trimmed(d_k, call.q.size(3)),
+                                       trimmed(d_v, call.v.size(3))};
+  for (const at::Tensor& gradient : {d_parameters.kq_before, d_parameters.kq_after,
+                                     d_parameters.heads_before, d_parameters.heads_after}) {
+    if (gradient.defined()) gradients.push_back(gradient);
+  }
+  const std::vector<at::Tensor> of = differentiable_tensors(call);
+  for (std::size_t i = 0; i < of.size(); ++i) gradients[i] = gradients[i].to(of[i].scalar_type());
+  return gradients;
 }
 
 }  // namespace
@@ -188,65 +282,20 @@ std::string unsupported(const AttentionCall& call) {
   return device_unsupported(q.device());
 }
 
-ForwardResult forward(const AttentionCall& call) {
-  check(call);
-  const Queue queue(call.q.device());
-  const Parameters parameters = parameters_of(call);
-  const kernels::Problem problem = problem_of(call, parameters, {});
-  const std::int64_t d = problem.head_dim, T = problem.tokens;
-  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
-  const at::Tensor out = rows_of_heads(q, T, d);
-  at::Tensor rows = at::empty({problem.batch, problem.heads, T, 2},
-                              q.options().dtype(at::kFloat).requires_grad(false));
-  const at::Tensor memory = bytes(
-      kernels::forward_workspace_bytes(problem, static_cast<std::size_t>(call.workspace_bytes)),
-      q.device());
-  // Of `rows` the first half of the memory is used, as [B, H, T]: the log-sum-exps.
-  check_status(kernels::forward({.problem = problem,
-                                 .q = view(q),
-                                 .k = view(k),
-                                 .v = view(v),
-                                 .o = view(out),
-                                 .lse = rows.mutable_data_ptr<float>(),
-                                 .workspace = workspace(memory)},
-                                queue.stream()));
-  return {trimmed(out, call.v.size(3)), rows};
-}
+ForwardResult forward(const AttentionCall& call) { return run_forward(call, nullptr); }
 
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
                                  const at::Tensor& d_out) {
-  check(call);
-  const Queue queue(call.q.device());
-  const Parameters parameters = parameters_of(call), d_parameters = gradients_like(parameters);
-  const kernels::Problem problem = problem_of(call, parameters, d_parameters);
-  const std::int64_t d = problem.head_dim, T = problem.tokens;
-  const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
-  const at::Tensor d_o = prepared(d_out, d);
-  const at::Tensor d_q = rows_of_heads(q, T, d), d_k = rows_of_heads(q, T, d),
-                   d_v = rows_of_heads(q, T, d);
-  const at::Tensor memory = bytes(
-      kernels::backward_workspace_bytes(problem, static_cast<std::size_t>(call.workspace_bytes)),
-      q.device());
-  check_status(kernels::backward({.problem = problem,
-                                  .q = view(q),
-                                  .k = view(k),
-                                  .v = view(v),
-                                  .lse = rows.const_data_ptr<float>(),
-                                  .d_o = view(d_o),
-                                  .d_q = view(d_q),
-                                  .d_k = view(d_k),
-                                  .d_v = view(d_v),
-                                  .workspace = workspace(memory)},
-                                 queue.stream()));
-  std::vector<at::Tensor> gradients = {trimmed(d_q, call.q.size(3)), trimmed(d_k, call.q.size(3)),
-                                       trimmed(d_v, call.v.size(3))};
-  for (const at::Tensor& gradient : {d_parameters.kq_before, d_parameters.kq_after,
-                                     d_parameters.heads_before, d_parameters.heads_after}) {
-    if (gradient.defined()) gradients.push_back(gradient);
-  }
-  const std::vector<at::Tensor> of = differentiable_tensors(call);
-  for (std::size_t i = 0; i < of.size(); ++i) gradients[i] = gradients[i].to(of[i].scalar_type());
-  return gradients;
+  return run_backward(call, rows, d_out, nullptr);
+}
+
+ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& launch) {
+  return run_forward(call, &launch);
+}
+
+std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
+                                 const at::Tensor& d_out, const kernels::LaunchPlan& launch) {
+  return run_backward(call, rows, d_out, &launch);
 }
 
 }  // namespace mta::ops::cuda

@@ -1,6 +1,7 @@
 // The fused CUDA path: from tensors to the parameters of lib/kernels.
 #pragma once
 
+#include "lib/kernels/launch_plan.h"
 #include "lib/ops/backend.h"
 
 #include <string>
@@ -17,5 +18,10 @@ std::string unsupported(const AttentionCall& call);
 ForwardResult forward(const AttentionCall& call);
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
                                  const at::Tensor& d_out);
+
+/// The same with a launch plan other than the one that launch_plans.h has for the card.
+ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& launch);
+std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
+                                 const at::Tensor& d_out, const kernels::LaunchPlan& launch);
 
 }  // namespace mta::ops::cuda
