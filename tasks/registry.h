@@ -18,6 +18,7 @@
   T(induction, "go on as after the earlier place that reads like the end")                     \
   T(needle, "needles in a haystack: find the numbers that are asked for; RULER's presets too") \
   T(story, "who is where with what: one, two or three facts needed, spread over other text")   \
+  T(random_tokens, "random tokens, each predicted: to time training steps of any vocabulary")  \
   T(mixture, "several tasks, drawn by weight")                                                 \
   T(curriculum, "a task whose keys change as training goes on")
 
