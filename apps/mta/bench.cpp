@@ -3,6 +3,7 @@
 #include "lib/bench/attention_bench.h"
 #include "lib/bench/attention_tune.h"
 #include "lib/bench/task_bench.h"
+#include "lib/bench/train_cases.h"
 #include "lib/bench/train_steps.h"
 #include "lib/core/document.h"
 #include "lib/core/files.h"
@@ -10,6 +11,7 @@
 #include "lib/train/device.h"
 
 #include <fmt/ostream.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <iterator>
@@ -19,16 +21,19 @@ namespace mta {
 namespace {
 
 void print_train(const Json& report, std::ostream& out) {
-  fmt::print(out, "{:<20} {:>12} {:>19} {:>8} {:>15} {:>12}\n", "case", "ms a step", "quartiles",
-             "ratio", "quartiles", "tokens/s");
+  constexpr double kMebibyte = 1 << 20;
+  fmt::print(out, "{:<20} {:>12} {:>19} {:>8} {:>15} {:>12} {:>9}\n", "case", "ms a step",
+             "quartiles", "ratio", "quartiles", "tokens/s", "peak MiB");
   for (const Json& entry : report["cases"]) {
     const Json& ms = entry["ms_per_step"];
     const Json& ratio = entry["ratio_to_first"];
-    fmt::print(out, "{:<20} {:>12.2f} {:>9.2f}{:>10.2f} {:>8.3f} {:>8.3f}{:>7.3f} {:>12.0f}\n",
+    fmt::print(out,
+               "{:<20} {:>12.2f} {:>9.2f}{:>10.2f} {:>8.3f} {:>8.3f}{:>7.3f} {:>12.0f} {:>9.0f}\n",
                entry["name"].get<std::string>(), ms["median"].get<double>(),
                ms["quartiles"][0].get<double>(), ms["quartiles"][1].get<double>(),
                ratio["median"].get<double>(), ratio["quartiles"][0].get<double>(),
-               ratio["quartiles"][1].get<double>(), entry["tokens_per_s"].get<double>());
+               ratio["quartiles"][1].get<double>(), entry["tokens_per_s"].get<double>(),
+               entry["peak_memory_bytes"].get<double>() / kMebibyte);
   }
 }
 
@@ -98,9 +103,27 @@ std::vector<Experiment> experiments_of(const BenchOptions& options) {
   return experiments;
 }
 
+/// Experiment files, and names of built-in cases.
+std::vector<Experiment> compared_experiments(const BenchOptions& options) {
+  if (options.cases.empty()) {
+    throw UserError("--case", "is required: an experiment file, or a built-in case (known: " +
+                                  fmt::format("{})", fmt::join(train_case_names(), ", ")));
+  }
+  std::vector<Experiment> experiments;
+  for (const std::filesystem::path& wanted : options.cases) {
+    if (wanted.extension() == ".json") {
+      experiments.push_back(read_experiment(load_document(wanted, options.settings)));
+      continue;
+    }
+    for (Experiment& one : train_case(wanted.string(), options.settings)) {
+      experiments.push_back(std::move(one));
+    }
+  }
+  return experiments;
+}
+
 Json bench_train(const BenchOptions& options) {
-  if (options.cases.empty()) throw UserError("--case", "is required: an experiment file");
-  return bench_train_steps({.experiments = experiments_of(options),
+  return bench_train_steps({.experiments = compared_experiments(options),
                             .timing = {.turns = options.turns},
                             .device = options.device,
                             .threads = static_cast<std::int64_t>(options.threads),

@@ -175,9 +175,9 @@ class Parser {
         ->required();
     bench->add_option(
         "--case", options->cases,
-        "experiment file; train: the first is the baseline; attention: a file of cases (*.json) "
-        "or the name of one that is built in; tasks and attention: all that are built in when "
-        "absent");
+        "experiment file; train: or a built-in case (large_model), the first is the baseline; "
+        "attention: a file of cases (*.json) or the name of one that is built in; tasks and "
+        "attention: all that are built in when absent");
     bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")
         ->take_all()
         ->allow_extra_args(false);

@@ -26,6 +26,8 @@ const std::vector<Part>& parts() {
       {"norms", {"RmsNorm", "sum_parts_kernel"}},
       {"rotary", {"Rotation"}},
       {"gate", {"Gated"}},
+      {"loss", {"CrossEntropy", "nll_loss", "LogSoftMax"}},
+      {"embedding", {"embedding"}},
       {"attention", {"mta::kernels", "flash", "fmha"}},
       {"matrix products", {"gemm", "nvjet", "cutlass", "splitK", "cublas", "gemv"}},
       {"optimiser", {"multi_tensor", "lpnorm"}},

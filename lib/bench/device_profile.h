@@ -24,7 +24,7 @@ struct KernelTime {
 std::vector<KernelTime> profile_kernels(at::Device device, const std::function<void()>& work);
 
 /// The part of a training step that a kernel belongs to, by its name: "attention", "matrix
-/// products", "norms", "rotary", "gate", "optimiser", "copies" or "other".
+/// products", "norms", "rotary", "gate", "loss", "embedding", "optimiser", "copies" or "other".
 std::string part_of_step(const std::string& kernel);
 
 /// {"kernel_ms", "parts": [{"part", "ms", "share", "launches"}], "kernels": [the longest]}, all a

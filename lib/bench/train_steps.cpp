@@ -3,6 +3,7 @@
 
 #include "lib/bench/device_profile.h"
 #include "lib/bench/provenance.h"
+#include "lib/bench/repeated.h"
 #include "lib/data/training_set.h"
 #include "lib/run/model.h"
 #include "lib/train/device.h"
@@ -10,6 +11,9 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <chrono>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -19,8 +23,10 @@ namespace {
 
 constexpr std::int64_t kBatches =
     8;  // different ones, so that no step sees what it has just learnt
-constexpr std::int64_t kStepsATurn = 50;  // on a GPU, which is waited for once a turn
-constexpr std::int64_t kProfiledSteps = 20;
+constexpr std::int64_t kFirstSteps = 5;  // until updates are replayed from a graph
+constexpr std::int64_t kMostSteps = 50;  // a turn on a GPU, which is waited for once a turn
+constexpr double kTurnSeconds = 2;       // a turn has fewer where those took longer
+constexpr std::int64_t kMostProfiled = 20;
 
 /// A model in training that makes a few updates at a time and waits for them.
 class Stepper {
@@ -48,8 +54,14 @@ class Stepper {
     synchronize(device_);
   }
 
-  /// What the report says of it beside its times. The last steps are profiled.
-  Json describe() {
+  double seconds_a_step() {
+    const auto start = std::chrono::steady_clock::now();
+    steps(1);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  /// What the report says of it beside its times. On a GPU `profiled` further steps are profiled.
+  Json describe(std::int64_t profiled) {
     Json list = Json::array();
     for (const LayerPath& layer : attention_paths(*model_)) list.push_back(layer.path);
     const StepUse use = updater_.use();
@@ -58,8 +70,7 @@ class Stepper {
                  {"last_loss", results_[0].item<double>()},
                  {"profile", nullptr}};
     if (!device_.is_cpu()) {
-      json["profile"] =
-          profile_json(profile_kernels(device_, [&] { steps(kProfiledSteps); }), kProfiledSteps);
+      json["profile"] = profile_json(profile_kernels(device_, [&] { steps(profiled); }), profiled);
     }
     return json;
   }
@@ -83,6 +94,19 @@ class Stepper {
   std::int64_t step_ = 0;
 };
 
+/// Most memory in use: by the tensors made in `work` on a GPU, by the whole process so far on a
+/// CPU.
+std::int64_t peak_memory_of(at::Device device, const std::function<void()>& work) {
+  if (!device.is_cpu()) return peak_bytes_of(device, work);
+  work();
+  return peak_memory_bytes(device);
+}
+
+std::int64_t steps_a_turn(double seconds_a_step) {
+  return std::clamp(static_cast<std::int64_t>(kTurnSeconds / seconds_a_step), std::int64_t{1},
+                    kMostSteps);
+}
+
 }  // namespace
 
 Json bench_train_steps(const TrainStepBench& bench) {
@@ -90,18 +114,21 @@ Json bench_train_steps(const TrainStepBench& bench) {
   if (bench.threads > 0) at::set_num_threads(static_cast<int>(bench.threads));
   Provenance provenance = bench_provenance(device, bench.command_line);
   const WorkStream stream(device);
-  const std::int64_t steps = device.is_cpu() ? 1 : kStepsATurn;
-
   std::vector<std::unique_ptr<Stepper>> steppers;
-  std::vector<Candidate> candidates;
-  std::vector<std::int64_t> memory;  // peak with this case's model and those before it
+  std::vector<std::int64_t> memory;
+  double slowest = 0;
   for (const Experiment& experiment : bench.experiments) {
-    steppers.push_back(std::make_unique<Stepper>(experiment, device));
-    steppers.back()->steps(steps);
-    memory.push_back(peak_memory_bytes(device));
-    candidates.push_back({.name = experiment.name, .run = [stepper = steppers.back().get(), steps] {
-                            stepper->steps(steps);
-                          }});
+    memory.push_back(peak_memory_of(device, [&] {
+      steppers.push_back(std::make_unique<Stepper>(experiment, device));
+      steppers.back()->steps(device.is_cpu() ? 1 : kFirstSteps);
+    }));
+    slowest = std::max(slowest, steppers.back()->seconds_a_step());
+  }
+  const std::int64_t steps = device.is_cpu() ? 1 : steps_a_turn(slowest);
+  std::vector<Candidate> candidates;
+  for (std::size_t i = 0; i < steppers.size(); ++i) {
+    candidates.push_back({.name = bench.experiments[i].name,
+                          .run = [stepper = steppers[i].get(), steps] { stepper->steps(steps); }});
   }
   const std::vector<TurnTimes> timings = time_in_turns(candidates, bench.timing);
 
@@ -114,7 +141,7 @@ Json bench_train_steps(const TrainStepBench& bench) {
                   {"tokens_per_s", 1000.0 * static_cast<double>(steppers[i]->tokens()) / ms.median},
                   {"peak_memory_bytes", memory[i]},
                   {"experiment", to_json(bench.experiments[i])}};
-    entry.update(steppers[i]->describe());
+    entry.update(steppers[i]->describe(std::min(steps, kMostProfiled)));
     if (!entry["profile"].is_null()) {
       entry["gpu_busy"] = entry["profile"]["kernel_ms"].get<double>() / ms.median;
     }

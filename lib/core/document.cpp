@@ -169,6 +169,12 @@ Document document_of(const std::vector<std::string>& settings) {
   return document;
 }
 
+Document document_of(Json root, const std::string& name, const std::vector<std::string>& settings) {
+  Document document{.root = std::move(root), .origins = {{"", name}}};
+  for (const std::string& setting : settings) lay_setting(document, setting);
+  return document;
+}
+
 void Problems::add(const std::string& pointer, std::string message, std::string hint) {
   pointers_.push_back(pointer);
   problems_.push_back({document_.place(pointer), std::move(message), std::move(hint)});

@@ -34,6 +34,9 @@ Document load_document(const std::filesystem::path& path, const std::vector<std:
 /// The document that `settings` of the form key=value or /pointer=value make on their own.
 Document document_of(const std::vector<std::string>& settings);
 
+/// `root`, which messages call `name`, with `settings` laid over it.
+Document document_of(Json root, const std::string& name, const std::vector<std::string>& settings);
+
 /// Collects what is wrong with a document, so that everything is reported at once.
 class Problems {
  public:

@@ -15,6 +15,11 @@ TEST(PartOfStep, GoesByTheKernelsName) {
        "rotary"},
       {"void mta::nn::cuda::(anonymous namespace)::forward_kernel<float>(mta::nn::cuda::Gated)",
        "gate"},
+      {"void mta::nn::cuda::(anonymous namespace)::backward_kernel<__nv_bfloat16>(mta::nn::cuda::"
+       "CrossEntropyBackward)",
+       "loss"},
+      {"void at::native::(anonymous namespace)::embedding_backward_feature_kernel<float>(int)",
+       "embedding"},
       {"void mta::kernels::(anonymous namespace)::post_kernel<2>(mta::kernels::Extent)",
        "attention"},
       {"void flash::flash_bwd_kernel<Flash_bwd_kernel_traits<128>>(flash::Flash_bwd_params)",

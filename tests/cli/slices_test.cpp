@@ -132,7 +132,10 @@ TEST_F(Slices, BenchesOfTasksAreReports) {
   EXPECT_EQ(report["provenance"]["threads"], 1);
   refused("mta bench tasks --device cuda",
           "mta bench tasks: samples are made by one thread of the CPU");
-  refused("mta bench train", "--case: is required: an experiment file");
+  refused("mta bench train",
+          "--case: is required: an experiment file, or a built-in case (known: large_model)");
+  refused("mta bench train --case large_modle",
+          "--case large_modle: unknown case \"large_modle\"; did you mean \"large_model\"?");
 }
 
 }  // namespace
