@@ -87,6 +87,7 @@ kernels::CostShape cost_of(const AttentionCase& one, AttentionRoute route) {
   shape.taps_after = taps(one.attention.kq_after);
   shape.group_before = group(one.attention.heads_before);
   shape.group_after = group(one.attention.heads_after);
+  shape.forward_in_one_pass = kernels::forward_in_one_pass(problem_of(one));
   return shape;
 }
 

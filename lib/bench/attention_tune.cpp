@@ -115,6 +115,10 @@ TunedCase tune_direction(const AttentionCase& one, const AttentionSubject& subje
   const std::size_t budget = static_cast<std::size_t>(one.attention.workspace_mib) * kMebibyte;
   const int rows = kernels::workspace_plan(problem, direction, budget).rows;
   TunedCase tuned{.name = one.name, .reason = {}, .entry = {}};
+  if (direction == Direction::Forward && kernels::forward_in_one_pass(problem)) {
+    tuned.reason = "the forward is one kernel: nothing to choose";
+    return tuned;
+  }
   tuned.entry.shape = ops::launch_class(problem, direction, rows);
   if (const std::string other = taken_by(before, tuned.entry.shape); !other.empty()) {
     tuned.reason = "of the class of " + other;

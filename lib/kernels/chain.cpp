@@ -9,7 +9,7 @@ namespace {
 template <int kDim>
 constexpr ProductLaunches launches() {
   return {Products<kDim>::scores, Products<kDim>::weight_gradient, Products<kDim>::weighted_sum,
-          Products<kDim>::transposed_sum};
+          Products<kDim>::transposed_sum, OnePass<kDim>::forward};
 }
 
 ProductLaunches launches_for(int head_dim) {

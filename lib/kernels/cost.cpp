@@ -14,6 +14,7 @@ double operations(const CostShape& s, Pass pass) {
 }
 
 double map_bytes(const CostShape& s, Pass pass) {
+  if (pass == Pass::Forward && s.forward_in_one_pass) return 0;
   const int conv_before = s.taps_before > 0, conv_after = s.taps_after > 0;
   const int mix_before = s.group_before > 0, mix_after = s.group_after > 0;
   const int again = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;  // S, C, M, R

@@ -13,6 +13,7 @@ struct CostShape {
   int head_dim = 0;
   int taps_before = 0, taps_after = 0;    ///< c_q x c_k of the convolutions
   int group_before = 0, group_after = 0;  ///< c_h of the mixings
+  bool forward_in_one_pass = false;       ///< see workspace.h
 };
 
 /// B H T (T + 1) / 2.
@@ -25,7 +26,7 @@ double causal_logits(double batch, double heads, double tokens);
 double operations(const CostShape& shape, Pass pass);
 
 /// Bytes of the passes over a map, 2 bytes a logit, reads and writes, that this chain of kernels
-/// makes: README.md, "Passes".
+/// makes: README.md, "Passes". None where the forward is one kernel.
 double map_bytes(const CostShape& shape, Pass pass);
 
 }  // namespace mta::kernels

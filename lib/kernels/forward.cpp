@@ -45,6 +45,19 @@ void mix_weights(Chain& chain, const float* lse) {
   }
 }
 
+void forward_in_one_kernel(Chain& chain, const ForwardParams& params) {
+  const Problem& p = chain.problem();
+  chain.run("forward in one pass", [&] {
+    chain.products().one_pass(
+        {chain.extent(chain.chunk().rows, score_reach(p)), chain.tensor(params.q),
+         chain.tensor(params.k), chain.tensor(params.v), chain.tensor(params.o),
+         chain.at<std::uint32_t>(chain.plan().table_before), p.conv_before.query_span,
+         key_window(p.conv_before.pad_left, p.conv_before.key_span), p.scale,
+         const_cast<float*>(chain.rows(params.lse))},
+        p.type, chain.stream());
+  });
+}
+
 void forward_chunk(Chain& chain, const ForwardParams& params) {
   const Problem& p = chain.problem();
   const RowRange rows = chain.chunk().rows;
@@ -70,8 +83,10 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
 Status forward(const ForwardParams& params, Stream stream) {
   if (const Status s = check(params.problem); s != Status::Ok) return s;
   if (const Status s = check_arguments(params); s != Status::Ok) return s;
+  const bool in_one_pass = forward_in_one_pass(params.problem);
   const WorkspacePlan plan =
-      workspace_plan(params.problem, Direction::Forward, params.workspace.bytes);
+      in_one_pass ? one_pass_plan(params.problem)
+                  : workspace_plan(params.problem, Direction::Forward, params.workspace.bytes);
   if (const Status s = check_workspace(params.workspace, plan.bytes); s != Status::Ok) return s;
   if (const Status s = check(current_device()); s != Status::Ok) return s;
 
@@ -79,7 +94,11 @@ Status forward(const ForwardParams& params, Stream stream) {
   chain.prepare(false);
   for_each_chunk(params.problem, plan, [&](const Chunk& chunk) {
     chain.start(chunk);
-    forward_chunk(chain, params);
+    if (in_one_pass) {
+      forward_in_one_kernel(chain, params);
+    } else {
+      forward_chunk(chain, params);
+    }
     return chain.status() == Status::Ok;
   });
   return chain.status();

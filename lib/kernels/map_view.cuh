@@ -43,16 +43,16 @@ __device__ inline const Number* tensor_row(const TensorView& x, int map, int hea
          map % heads * x.head_stride + token * x.token_stride;
 }
 
-/// 64 tokens x kDim numbers into shared memory, rows of kDim + 8; zeros from token `end` on.
-template <int kDim>
+/// kTokens x kDim numbers into shared memory, rows of kDim + 8; zeros for tokens outside [0, end).
+template <int kDim, int kTokens = kTileRows>
 __device__ void load_tokens(Number* target, const TensorView& x, int map, int heads, int first,
                             int end) {
   constexpr int kChunks = kDim / kChunk;
-  for (int n = threadIdx.x; n < kTileRows * kChunks; n += blockDim.x) {
+  for (int n = threadIdx.x; n < kTokens * kChunks; n += blockDim.x) {
     const int row = n / kChunks, chunk = n % kChunks;
-    const int token = min(first + row, end - 1);
+    const int wanted = first + row, token = max(min(wanted, end - 1), 0);
     copy_async(target + row * (kDim + 8) + chunk * kChunk,
-               tensor_row(x, map, heads, token) + chunk * kChunk, first + row < end);
+               tensor_row(x, map, heads, token) + chunk * kChunk, token == wanted);
   }
 }
 

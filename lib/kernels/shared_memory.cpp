@@ -12,6 +12,8 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     rows.push_back({"scores" + size, scores_shared_bytes(dim, false)});
     rows.push_back({"gradient of the weights" + size, scores_shared_bytes(dim, true)});
     rows.push_back({"weighted and transposed sum" + size, sum_shared_bytes(dim)});
+    rows.push_back({"forward in one pass" + size,
+                    one_pass_shared_bytes(dim, kMaxOnePassBlocks, kMaxQuerySpan)});
   }
   for (const int blocks : kBuiltBlocks) {
     const std::string window = " of " + std::to_string(blocks) + " blocks";

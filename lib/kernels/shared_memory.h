@@ -76,6 +76,19 @@ MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int 
   return backward_tile_bytes(blocks, query_span) + kWordBytes * query_span * table_words(blocks);
 }
 
+// --- forward in one pass ---
+
+constexpr int kOnePassRows = kTileRows + 16;  // of scores: c_q-1 above the outputs, of 16 at a time
+constexpr int kMaxOnePassBlocks = 3;          // of the key window
+
+/// A tile of keys and one of values, two of scores with their halo, the queries of the rows below
+/// 64, the head's table.
+MTA_HOST_DEVICE constexpr int one_pass_shared_bytes(int dim, int blocks, int query_span) {
+  return kNumberBytes * (2 * token_numbers(dim) +
+                         2 * kOnePassRows * tile_pitch(loaded_columns(blocks)) + 16 * (dim + 8)) +
+         kWordBytes * query_span * table_words(blocks);
+}
+
 // --- head mixing; `pieces` of 16 bytes that a lane holds of a tile ---
 
 /// Before softmax M, dP and C, after it R and dA, forward one map: four pieces a map and part.

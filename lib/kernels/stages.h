@@ -105,6 +105,24 @@ struct Products {
   static void transposed_sum(const TransposedSumArgs& args, ElementType type, cudaStream_t stream);
 };
 
+// --- forward in one pass (one_pass_hd*.cu) ---
+
+struct OnePassArgs {
+  Extent extent;  // reach of the scores
+  TensorView q, k, v, o;
+  const std::uint32_t* tables;  // [heads, c_q, table_words]
+  int query_span;
+  KeyWindow window;
+  float scale;
+  float* lse;  // [maps, T]
+};
+
+/// o and lse of all rows: what forward_in_one_pass(problem) covers.
+template <int kDim>
+struct OnePass {
+  static void forward(const OnePassArgs& args, ElementType type, cudaStream_t stream);
+};
+
 // --- kq convolution (convolution_*.cu, convolution_backward_*.cu) ---
 
 enum class MapKind { Scores, SoftmaxWeights };  // what is convolved: S as it is, or exp(M - lse)

@@ -138,6 +138,8 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   }
 }
 
+constexpr int kMaxMaps = 65535;  // a grid dimension
+
 WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, int rows) {
   WorkspacePlan plan;
   Layout layout;
@@ -203,11 +205,26 @@ MixingPlan mixing_plan(const Mixing& mix, int heads) {
   return {group, parts, heads / group * parts, group};
 }
 
+bool forward_in_one_pass(const Problem& p) {
+  const Convolution& conv = p.conv_before;
+  return conv.kernel != nullptr && p.mix_before.weight == nullptr && weights_from_softmax(p) &&
+         key_window(conv.pad_left, conv.key_span).blocks <= kMaxOnePassBlocks;
+}
+
+WorkspacePlan one_pass_plan(const Problem& p) {
+  WorkspacePlan plan;
+  Layout layout;
+  plan.batch_group = min_of(p.batch, kMaxMaps / p.heads);
+  plan.rows = p.tokens;
+  take_tables(p, Direction::Forward, layout, plan);
+  plan.bytes = layout.used();
+  return plan;
+}
+
 WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t budget) {
   // Short chunks repeat halos and lags, and below about 256 rows their launches are too small for
   // the card: rather fewer batch elements at a time.
   constexpr int kComfortableRows = 256;
-  constexpr int kMaxMaps = 65535;  // a grid dimension
   WorkspacePlan best;
   for (int group = min_of(p.batch, kMaxMaps / p.heads); group >= 1;
        group = group == 1 ? 0 : ceil_div(group, 2)) {
@@ -220,6 +237,7 @@ WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t 
 
 std::size_t forward_workspace_bytes(const Problem& problem, std::size_t budget) {
   if (check(problem) != Status::Ok) return 0;
+  if (forward_in_one_pass(problem)) return one_pass_plan(problem).bytes;
   return workspace_plan(problem, Direction::Forward, budget).bytes;
 }
 

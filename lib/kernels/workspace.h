@@ -83,7 +83,8 @@ struct WorkspacePlan {
   std::size_t bytes = 0;
 };
 
-/// The largest chunks that fit into `budget`; the smallest ones if none fits (then bytes > budget).
+/// Of the chain: the largest chunks that fit into `budget`; the smallest ones if none fits (then
+/// bytes > budget).
 WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::size_t budget);
 
 /// Blocks that write partial sums for one map in one launch, in the order [row tile, strip].
@@ -107,6 +108,11 @@ inline int score_reach(const Problem& p) {
 inline bool weights_from_softmax(const Problem& p) {
   return p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr && p.dropout.rate == 0;
 }
+
+/// Is the forward one kernel that keeps no map (one_pass_forward.cuh)? Its workspace holds tables
+/// only.
+bool forward_in_one_pass(const Problem& p);
+WorkspacePlan one_pass_plan(const Problem& p);
 
 /// One chunk of a batch group: the rows of its forward stages, and of the gradient stages that lag
 /// behind them.

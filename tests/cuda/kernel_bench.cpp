@@ -91,7 +91,8 @@ CostShape cost_shape(const Problem& p) {
           .taps_before = taps(p.conv_before),
           .taps_after = taps(p.conv_after),
           .group_before = p.mix_before.group,
-          .group_after = p.mix_after.group};
+          .group_after = p.mix_after.group,
+          .forward_in_one_pass = forward_in_one_pass(p)};
 }
 
 template <class Value>

@@ -16,6 +16,7 @@
 namespace mta::check {
 namespace {
 
+using kernels::Causality;
 using kernels::ElementType;
 using kernels::Problem;
 using kernels::ReferenceResult;
@@ -208,6 +209,32 @@ TEST_F(Kernels, EqualTheDenseFormulasWithManyHeads) {
         n % 7 == 6 ? 0 : heads[n % 6] / (heads[n % 6] == 17 ? 1 : divisors[(n + 1) % 3]);
     if (c.problem.conv_before.query_span == 1) c.problem.conv_before.query_span = 0;
     if (c.problem.conv_after.query_span == 1) c.problem.conv_after.query_span = 0;
+    fill(c, generator);
+    trials.push_back(trial(std::move(c), random_options(generator)));
+  }
+  Summary summary;
+  compare_all(trials, summary);
+}
+
+/// Any convolution before softmax alone: the forward in one kernel where the window is narrow.
+TEST_F(Kernels, EqualTheDenseFormulasOnAConvolutionAlone) {
+  Generator generator(17);
+  std::vector<Trial> trials;
+  for (int n = 0; n < case_count(120); ++n) {
+    KernelCase c;
+    const int head_dims[] = {32, 64, 96, 128};
+    c.problem = {.batch = between(generator, 1, 2),
+                 .heads = between(generator, 1, 3),
+                 .tokens = between(generator, 1, n % 4 == 0 ? 40 : 330),
+                 .head_dim = head_dims[n % 4],
+                 .type = n % 8 < 4 ? ElementType::Float16 : ElementType::BFloat16,
+                 .causality = n % 3 == 0 ? Causality::Exact : Causality::Double};
+    c.problem.conv_after.query_span = 0;
+    c.problem.mix_before.group = c.problem.mix_after.group = 0;
+    const int key_span = between(generator, 1, n % 5 == 0 ? 32 : 17);
+    c.problem.conv_before = {.query_span = between(generator, 1, 16),
+                             .key_span = key_span,
+                             .pad_left = between(generator, 0, key_span - 1)};
     fill(c, generator);
     trials.push_back(trial(std::move(c), random_options(generator)));
   }

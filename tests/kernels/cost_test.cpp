@@ -30,6 +30,10 @@ TEST(Cost, MapBytesArePassesOfTwoBytesALogit) {
   EXPECT_EQ(map_bytes(full, Pass::Backward), 2 * (10 + 15));
   // S is written and read once.
   EXPECT_EQ(map_bytes({.logits = 1, .head_dim = 64}, Pass::Forward), 2 * 2);
+  const CostShape alone{
+      .logits = 1, .head_dim = 64, .taps_before = 66, .forward_in_one_pass = true};
+  EXPECT_EQ(map_bytes(alone, Pass::Forward), 0);
+  EXPECT_EQ(map_bytes(alone, Pass::Backward), 2 * (3 + 2 + 3 + 3 + 3));
 }
 
 }  // namespace

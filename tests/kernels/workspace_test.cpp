@@ -87,6 +87,22 @@ TEST(WorkspacePlan, ZeroForWhatIsNotSupported) {
   EXPECT_EQ(backward_workspace_bytes(full_mta(1, 65, 100)), 0u);
 }
 
+TEST(WorkspacePlan, AForwardInOnePassTakesTablesOnly) {
+  Problem p = full_mta(4, 16, 2048);
+  EXPECT_FALSE(forward_in_one_pass(p));
+  p.conv_after = {};
+  EXPECT_FALSE(forward_in_one_pass(p));
+  p.mix_before = p.mix_after = {};
+  EXPECT_TRUE(forward_in_one_pass(p));
+  EXPECT_LT(forward_workspace_bytes(p), std::size_t{1} << 16);
+  EXPECT_EQ(one_pass_plan(p).batch_group, 4);
+  p.dropout.rate = 0.1f;
+  EXPECT_FALSE(forward_in_one_pass(p));
+  p.dropout.rate = 0;
+  p.conv_before.key_span = 32;
+  EXPECT_FALSE(forward_in_one_pass(p));
+}
+
 /// Blocks that read one tile of S together must not find dS in it.
 TEST(WorkspacePlan, ScoreGradientsOverwriteOnlyWhatOneBlockReads) {
   Problem p = full_mta(1, 16, 512);

@@ -1,0 +1,303 @@
+// The whole forward in one kernel, where a kq convolution before the softmax is all that stands
+// between scores and weights: no map in device memory, and time for two products and little more.
+//
+// A block makes the outputs of 64 query rows. It walks the keys in tiles of 64 with a running
+// softmax, as FlashAttention-2 does (Dao 2023), and convolves between the two products:
+//
+//   tile t of S, 64 + c_q-1 rows:
+//     keys   64t - halo             64t - halo + front                64t - halo + front + 64
+//            |<- made for tile t-1 ->|<----------- new ----------------->|
+//   outputs, 64 rows:  keys 64t .. 64t+63, whose windows all lie in the tile
+//
+//   1. S of the new keys into shared memory, in fp16; its last `front` columns also to the place
+//      where tile t+1 starts.
+//   2. C = W * S on the matrix unit, as in the chain (toeplitz.cuh).
+//   3. Mask, running maximum and sum; the weights stay in registers, as fragments for P V.
+#pragma once
+
+#include "lib/kernels/kq_convolution.cuh"
+#include "lib/kernels/scores.cuh"
+#include "lib/kernels/weighted_sum.cuh"
+
+namespace mta::kernels {
+
+constexpr int kOnePassThreads = 128;  // four warps of 16 rows
+
+/// Columns of a tile that the tile before has made.
+MTA_HOST_DEVICE constexpr int front_columns(int blocks) { return kChunk * (blocks - 1); }
+
+/// Where the pieces of shared memory start, in numbers.
+template <int kDim, int kBlocks>
+struct OnePassShared {
+  static constexpr int kPitch = TileShape<kBlocks>::kPitch;
+  static constexpr int kKeys = 0;
+  static constexpr int kValues = kKeys + token_numbers(kDim);
+  static constexpr int kScores = kValues + token_numbers(kDim);
+  static constexpr int kTile = kOnePassRows * kPitch;  // two of them
+  static constexpr int kHaloQueries = kScores + 2 * kTile;
+  static constexpr int kTable = kHaloQueries + 16 * (kDim + 8);
+  static_assert(2 * kTile >= token_numbers(kDim), "the queries start where the scores will be");
+};
+
+/// Where a block works.
+struct OnePassPlace {
+  int first_score_row;  // c_q-1 above the first output
+  int reach;
+};
+
+/// Writes a 16x8 block of scores into the tile, zero past the diagonal: rows s + g and + 8, columns
+/// n.. of the new keys, the first of which is `key`.
+template <int kBlocks>
+__device__ void store_scores(const float (&scores)[4], Number* tile, Number* next_tile, int s,
+                             int n, int key, const OnePassPlace& place, float scale) {
+  constexpr int kPitch = TileShape<kBlocks>::kPitch, kFront = front_columns(kBlocks);
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int line = s + lane.g + 8 * half, column = n + 2 * lane.q;
+    const int last = place.first_score_row + line + place.reach - key;  // causal, among the columns
+    Word word = pack<Half>(scale * scores[2 * half], scale * scores[2 * half + 1]);
+    word = keep_pair(word, column <= last, column < last);
+    *reinterpret_cast<Word*>(tile + line * kPitch + kFront + column) = word;
+    if (n >= kTileKeys - kFront) {
+      *reinterpret_cast<Word*>(next_tile + line * kPitch + column - (kTileKeys - kFront)) = word;
+    }
+  }
+}
+
+/// scores = x y^T for 16 rows of x, as fragments, and 16 keys.
+template <class E, int kDim>
+__device__ void multiply_pair(float (&scores)[2][4], const Word (&x)[kDim / 16][4],
+                              const Number* keys) {
+  const Number* corner = keys + square_offset_by_row(kDim + 8);
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    Word y[4];
+    load_blocks(y, corner + 16 * k);
+    mma_k16<E>(scores[0], x[k][0], x[k][1], x[k][2], x[k][3], y[0], y[1]);
+    mma_k16<E>(scores[1], x[k][0], x[k][1], x[k][2], x[k][3], y[2], y[3]);
+  }
+}
+
+/// The same with x in shared memory: the rows below the four warps' own.
+template <class E, int kDim>
+__device__ void multiply_halo_pair(float (&scores)[2][4], const Number* halo_queries,
+                                   const Number* keys) {
+  const Number* x_corner = halo_queries + square_offset(kDim + 8);
+  const Number* y_corner = keys + square_offset_by_row(kDim + 8);
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    Word x[4], y[4];
+    load_blocks(x, x_corner + 16 * k);
+    load_blocks(y, y_corner + 16 * k);
+    mma_k16<E>(scores[0], x[0], x[1], x[2], x[3], y[0], y[1]);
+    mma_k16<E>(scores[1], x[0], x[1], x[2], x[3], y[2], y[3]);
+  }
+}
+
+/// The front of tile 0, which no tile before has made, from the 16 keys before its new ones.
+template <class E, int kDim, int kBlocks>
+__device__ void start_front(const Word (&x)[kDim / 16][4], Number* tile, const Number* halo_queries,
+                            const Number* keys, int first_key, const OnePassPlace& place,
+                            float scale) {
+  constexpr int kFront = front_columns(kBlocks);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const auto store = [&](const float(&scores)[2][4], int s) {
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      const int column = 8 * n - (16 - kFront);
+      if (column >= 0) {
+        store_scores<kBlocks>(scores[n], tile - kFront, nullptr, s, column, first_key + 16 - kFront,
+                              place, scale);
+      }
+    }
+  };
+  float scores[2][4] = {};
+  multiply_pair<E, kDim>(scores, x, keys);
+  store(scores, 16 * warp);
+  if (warp > 0) return;
+  float halo_scores[2][4] = {};
+  multiply_halo_pair<E, kDim>(halo_scores, halo_queries, keys);
+  store(halo_scores, kTileRows);
+}
+
+/// S of the 64 new keys: each warp its own 16 rows, and of the rows below them a quarter of the
+/// keys.
+template <class E, int kDim, int kBlocks>
+__device__ void make_scores(const Word (&x)[kDim / 16][4], Number* tile, Number* next_tile,
+                            const Number* halo_queries, const Number* keys, int first_key,
+                            const OnePassPlace& place, float scale) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  Block block;
+  multiply_rows<E, kDim>(block, x, keys);
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+    store_scores<kBlocks>(block[t], tile, next_tile, 16 * warp, 8 * t, first_key, place, scale);
+  }
+  float scores[2][4] = {};
+  multiply_halo_pair<E, kDim>(scores, halo_queries, keys + 16 * warp * (kDim + 8));
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+    store_scores<kBlocks>(scores[n], tile, next_tile, kTileRows, 16 * warp + 8 * n, first_key,
+                          place, scale);
+  }
+}
+
+/// A warp's 16 output rows on their way along the keys.
+template <int kDim>
+struct RunningRows {
+  float o[kDim / 8][4] = {};
+  float maximum[2] = {-INFINITY, -INFINITY};  // of rows g and g + 8, in base 2
+  float sum[2] = {};                          // this lane's part
+};
+
+/// Takes 64 keys of C into the running softmax and turns them into fragments of the weights.
+template <class E, int kDim>
+__device__ void take_logits(RunningRows<kDim>& rows, Block& c, Word (&weights)[4][4], int first_row,
+                            int first_key) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int last = first_row + lane.g + 8 * half - first_key;
+    float maximum = -INFINITY;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      // fp16, as the chain's maps hold them: backward makes them again from there.
+      const float2 m = unpack<Half>(pack<Half>(c[t][2 * half], c[t][2 * half + 1]));
+      const int column = 8 * t + 2 * lane.q;
+      c[t][2 * half] = column <= last ? m.x * kLog2e : -INFINITY;
+      c[t][2 * half + 1] = column < last ? m.y * kLog2e : -INFINITY;
+      maximum = fmaxf(maximum, fmaxf(c[t][2 * half], c[t][2 * half + 1]));
+    }
+    maximum = fmaxf(rows.maximum[half], quad_max(maximum));
+    const float shrink = exp2_fast(rows.maximum[half] - maximum);
+    rows.maximum[half] = maximum;
+    float sum = 0;
+#pragma unroll
+    for (int t = 0; t < 8; ++t) {
+      c[t][2 * half] = exp2_fast(c[t][2 * half] - maximum);
+      c[t][2 * half + 1] = exp2_fast(c[t][2 * half + 1] - maximum);
+      sum += c[t][2 * half] + c[t][2 * half + 1];
+    }
+    rows.sum[half] = rows.sum[half] * shrink + sum;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      rows.o[n][2 * half] *= shrink;
+      rows.o[n][2 * half + 1] *= shrink;
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    weights[k][0] = pack<E>(c[2 * k][0], c[2 * k][1]);
+    weights[k][1] = pack<E>(c[2 * k][2], c[2 * k][3]);
+    weights[k][2] = pack<E>(c[2 * k + 1][0], c[2 * k + 1][1]);
+    weights[k][3] = pack<E>(c[2 * k + 1][2], c[2 * k + 1][3]);
+  }
+}
+
+/// Divides by the sums, writes the outputs and their log-sum-exp.
+template <class E, int kDim>
+__device__ void finish_rows(RunningRows<kDim>& rows, const OnePassArgs& args, int map,
+                            int first_row) {
+  const Lane lane = lane_place();
+  constexpr float kLn2 = 0.693147180559945309f;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float sum = quad_sum(rows.sum[half]);
+    const int row = first_row + lane.g + 8 * half;
+    if (lane.q == 0 && row < args.extent.tokens) {
+      args.lse[static_cast<std::size_t>(map) * args.extent.tokens + row] =
+          rows.maximum[half] * kLn2 + logf(sum);
+    }
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      rows.o[n][2 * half] /= sum;
+      rows.o[n][2 * half + 1] /= sum;
+    }
+  }
+  store_tokens<E, kDim>(rows.o, args.o, map, args.extent.heads, first_row, args.extent.tokens,
+                        1.0f);
+}
+
+/// Grid: (row tiles, maps).
+template <class E, int kDim, int kBlocks>
+__global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 ? 3 : 2)
+    one_pass_forward_kernel(const OnePassArgs args) {
+  wait_for_previous_kernel();
+  using At = OnePassShared<kDim, kBlocks>;
+  Number* const shared = dynamic_shared<Number>();
+  Number *keys = shared + At::kKeys, *values = shared + At::kValues;
+  Number *tiles = shared + At::kScores, *halo_queries = shared + At::kHaloQueries;
+  Word* table = reinterpret_cast<Word*>(shared + At::kTable);
+  const int tokens = args.extent.tokens, heads = args.extent.heads;
+  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  // Later rows have more keys: start with them.
+  const int first_row = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTileRows;
+  const OnePassPlace place = {first_row - (args.query_span - 1), args.extent.reach};
+  const int lag = front_columns(kBlocks) - args.window.halo;  // of a tile's first new key
+  const int tile_count = key_tiles(min(first_row + kTileRows, tokens) - 1, tokens, 0);
+
+  load_tokens<kDim>(tiles, args.q, map, heads, place.first_score_row, tokens);
+  load_tokens<kDim, 16>(halo_queries, args.q, map, heads, place.first_score_row + kTileRows,
+                        tokens);
+  load_tokens<kDim, 16>(values, args.k, map, heads, lag - 16, tokens);
+  commit_copies();
+  load_tokens<kDim>(keys, args.k, map, heads, lag, tokens);
+  commit_copies();
+  load_table<kBlocks>(table, args.tables, map % heads, args.query_span);
+  wait_for_copies<1>();
+  __syncthreads();
+  Word x[kDim / 16][4];
+  load_rows_as_fragments<kDim>(x, tiles);
+  __syncthreads();  // the queries make room for the scores
+  start_front<E, kDim, kBlocks>(x, tiles, halo_queries, values, lag - 16, place, args.scale);
+
+  RunningRows<kDim> rows;
+  for (int t = 0; t < tile_count; ++t) {
+    Number *tile = tiles + t % 2 * At::kTile, *next_tile = tiles + (t + 1) % 2 * At::kTile;
+    const int first_key = t * kTileKeys;
+    wait_for_copies<0>();
+    __syncthreads();  // the keys are there, the values and the next tile are no longer read
+    load_tokens<kDim>(values, args.v, map, heads, first_key, tokens);
+    commit_copies();
+    make_scores<E, kDim, kBlocks>(x, tile, next_tile, halo_queries, keys, first_key + lag, place,
+                                  args.scale);
+    wait_for_copies<0>();
+    __syncthreads();  // scores and values are there, the keys are no longer read
+    if (t + 1 < tile_count) {
+      load_tokens<kDim>(keys, args.k, map, heads, first_key + kTileKeys + lag, tokens);
+    }
+    commit_copies();
+    Block c = {};
+    const bool near_diagonal = first_key + kTileKeys + 8 * kBlocks > first_row;
+    convolve_rows<kBlocks>(c, tile, table, args.query_span, args.window.slack,
+                           place.reach > 0 && near_diagonal, first_row,
+                           first_key - args.window.halo);
+    Word weights[4][4];
+    take_logits<E, kDim>(rows, c, weights, first_row + 16 * warp, first_key);
+    accumulate_product<E, kDim>(rows.o, weights, values);
+  }
+  finish_rows<E, kDim>(rows, args, map, first_row + 16 * warp);
+}
+
+template <class E, int kDim, int kBlocks>
+void launch_one_pass(const OnePassArgs& args, cudaStream_t stream) {
+  const int bytes = one_pass_shared_bytes(kDim, kBlocks, args.query_span);
+  const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
+                  static_cast<unsigned>(args.extent.maps));
+  allow_shared_bytes(one_pass_forward_kernel<E, kDim, kBlocks>, bytes);
+  launch(one_pass_forward_kernel<E, kDim, kBlocks>, grid, kOnePassThreads, bytes, stream, args);
+}
+
+template <int kDim>
+void OnePass<kDim>::forward(const OnePassArgs& args, ElementType type, cudaStream_t stream) {
+  const bool narrow = args.window.blocks <= 2;
+  if (type == ElementType::BFloat16) {
+    return narrow ? launch_one_pass<Brain, kDim, 2>(args, stream)
+                  : launch_one_pass<Brain, kDim, kMaxOnePassBlocks>(args, stream);
+  }
+  return narrow ? launch_one_pass<Half, kDim, 2>(args, stream)
+                : launch_one_pass<Half, kDim, kMaxOnePassBlocks>(args, stream);
+}
+
+}  // namespace mta::kernels

@@ -1,0 +1,4 @@
+// Instantiates the forward in one pass for head size 128.
+#include "lib/kernels/one_pass_forward.cuh"
+
+template struct mta::kernels::OnePass<128>;
