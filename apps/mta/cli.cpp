@@ -264,9 +264,7 @@ class Parser {
     CLI::App* plot = command("plot", "reports -> a picture");
     auto request = options_of<PlotCommand>(
         plot, [plot](PlotCommand command, std::ostream& out, std::ostream& err) {
-          for (const CLI::Option* option : plot->get_options()) {
-            if (option->count() > 0) command.options.given.push_back(option->get_name());
-          }
+          command.options.given = given(plot);
           return run_plot(command, out, err);
         });
     plot::PlotOptions& options = request->options;
@@ -297,6 +295,15 @@ class Parser {
         ->take_all()
         ->allow_extra_args(false);
     plot->add_option("--size", request->size, "WIDTHxHEIGHT in millimetres");
+  }
+
+  /// The names of the flags and positions that the command line has.
+  static std::vector<std::string> given(const CLI::App* command) {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : command->get_options()) {
+      if (option->count() > 0) names.push_back(option->get_name());
+    }
+    return names;
   }
 
   /// Values with commas.

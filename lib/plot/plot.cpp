@@ -15,7 +15,18 @@
 namespace mta::plot {
 namespace {
 
-const std::vector<std::string> kEndings = {".svg", ".png", ".pdf", ".html"};
+using Words = std::vector<std::string>;
+
+const Words kEndings = {".svg", ".png", ".pdf", ".html"};
+
+// Flags by the kind of picture that reads them.
+const Words kOfCurves = {"--metric", "--mode", "--by", "--log", "--only"};
+const Words kOfSteps = {"--mode", "--by", "--threshold", "--log", "--only"};
+const Words kOfHeatmaps = {"--by", "--rows", "--columns", "--only"};
+const Words kOfKernels = {"--layers", "--heads", "--stages"};
+const Words kOfMixing = {"--layers", "--stages"};
+const Words kOfMaps = {"--layers", "--heads", "--stages", "--samples"};
+const Words kOfMeasurements = {"--only"};
 
 void check_ending(const std::filesystem::path& out) {
   const std::string ending = out.extension().string();
@@ -53,45 +64,21 @@ void check_flags(const PlotOptions& options, const PlotKind& kind) {
 
 const std::vector<PlotKind>& plot_kinds() {
   static const std::vector<PlotKind> kinds = {
-      {"curves",
-       "learning curves: every run thin, the median of a variant thick",
-       {"--metric", "--mode", "--by", "--log", "--only"},
+      {"curves", "learning curves: every run thin, the median of a variant thick", kOfCurves,
        plot_curves},
-      {"steps",
-       "steps until a task is solved, unsolved runs shown as such",
-       {"--mode", "--by", "--threshold", "--log", "--only"},
-       plot_steps},
-      {"bars",
-       "the final figure of each variant: mean, 95 % interval, runs",
-       {"--metric", "--mode", "--by", "--log", "--only"},
-       plot_bars},
-      {"heatmap",
-       "accuracy by slice (depth) and configuration key (length)",
-       {"--by", "--rows", "--columns", "--only"},
+      {"steps", "steps until a task is solved, unsolved runs shown as such", kOfSteps, plot_steps},
+      {"bars", "the final figure of each variant: mean, 95 % interval, runs", kOfCurves, plot_bars},
+      {"heatmap", "accuracy by slice (depth) and configuration key (length)", kOfHeatmaps,
        plot_heatmap},
-      {"kernels",
-       "a run's learned kq kernels, by layer and head",
-       {"--layers", "--heads", "--stages"},
-       plot_kernels},
-      {"mixing",
-       "a run's learned head mixing matrices, by layer",
-       {"--layers", "--stages"},
-       plot_mixing},
-      {"maps",
-       "attention maps of a sample, by stage and head, from an archive of mta maps",
-       {"--layers", "--heads", "--stages", "--samples"},
-       plot_maps},
-      {"times",
-       "times of attention by case and path, from mta bench attention",
-       {"--only"},
+      {"kernels", "a run's learned kq kernels, by layer and head", kOfKernels, plot_kernels},
+      {"mixing", "a run's learned head mixing matrices, by layer", kOfMixing, plot_mixing},
+      {"maps", "attention maps of a sample, by stage and head, from an archive of mta maps",
+       kOfMaps, plot_maps},
+      {"times", "times of attention by case and path, from mta bench attention", kOfMeasurements,
        plot_times},
-      {"scaling",
-       "time and memory against the length, from mta bench attention",
-       {"--only"},
+      {"scaling", "time and memory against the length, from mta bench attention", kOfMeasurements,
        plot_scaling},
-      {"profile",
-       "the parts of a training step, from mta bench train on a GPU",
-       {"--only"},
+      {"profile", "the parts of a training step, from mta bench train on a GPU", kOfMeasurements,
        plot_profile},
   };
   return kinds;
