@@ -227,7 +227,6 @@ constexpr Backend kBackend = {
     }};
 
 std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
-  if (!t.defined()) return "";
   if (!t.is_cpu()) return std::string(name) + " is on " + t.device().str();
   if (t.scalar_type() != at::kFloat && t.scalar_type() != at::kDouble) {
     return std::string(name) + " is " + c10::toString(t.scalar_type()) +
@@ -245,15 +244,7 @@ std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const c
 }  // namespace
 
 std::string cpu_unsupported(const AttentionCall& call) {
-  const std::pair<const char*, at::Tensor> tensors[] = {
-      {"q", call.q},
-      {"k", call.k},
-      {"v", call.v},
-      {"kq_before", call.kq_before ? call.kq_before->kernel : at::Tensor()},
-      {"kq_after", call.kq_after ? call.kq_after->kernel : at::Tensor()},
-      {"heads_before", call.heads_before},
-      {"heads_after", call.heads_after}};
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& [name, tensor] : named_tensors(call)) {
     std::string reason = tensor_unsupported(tensor, call.q, name);
     if (!reason.empty()) return reason;
   }

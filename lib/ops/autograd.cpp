@@ -99,14 +99,24 @@ void check_mixing(const AttentionCall& call, const at::Tensor& matrix, const cha
 
 }  // namespace
 
+std::vector<std::pair<const char*, at::Tensor>> named_tensors(const AttentionCall& call) {
+  const auto kernel = [](const std::optional<KqConvolution>& kq) {
+    return kq ? kq->kernel : at::Tensor();
+  };
+  std::vector<std::pair<const char*, at::Tensor>> all = {{"q", call.q},
+                                                         {"k", call.k},
+                                                         {"v", call.v},
+                                                         {"kq_before", kernel(call.kq_before)},
+                                                         {"kq_after", kernel(call.kq_after)},
+                                                         {"heads_before", call.heads_before},
+                                                         {"heads_after", call.heads_after}};
+  std::erase_if(all, [](const auto& named) { return !named.second.defined(); });
+  return all;
+}
+
 std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call) {
-  std::vector<at::Tensor> all = {call.q, call.k, call.v};
-  for (const auto* kq : {&call.kq_before, &call.kq_after}) {
-    if (*kq) all.push_back((*kq)->kernel);
-  }
-  for (const auto* matrix : {&call.heads_before, &call.heads_after}) {
-    if (matrix->defined()) all.push_back(*matrix);
-  }
+  std::vector<at::Tensor> all;
+  for (auto& [unused, tensor] : named_tensors(call)) all.push_back(std::move(tensor));
   return all;
 }
 

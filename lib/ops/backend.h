@@ -25,8 +25,11 @@ struct Backend {
                                       const at::Tensor& d_out);
 };
 
-/// The tensors of a call that have gradients: q, k, v, then those of kq_before, kq_after,
-/// heads_before and heads_after that are there.
+/// The tensors of a call that are there, by name: "q", "k", "v", "kq_before", "kq_after",
+/// "heads_before", "heads_after".
+std::vector<std::pair<const char*, at::Tensor>> named_tensors(const AttentionCall& call);
+
+/// The same without names: all of them have gradients.
 std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call);
 
 /// Forward now and backward when autograd asks; saves the inputs and `rows` only.

@@ -166,7 +166,6 @@ std::string device_unsupported(at::Device device) {
 }
 
 std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
-  if (!t.defined()) return "";
   if (t.device() != q.device()) {
     return std::string(name) + " is on " + t.device().str() + ", q on " + q.device().str();
   }
@@ -256,14 +255,7 @@ std::string unsupported(const AttentionCall& call) {
     return std::string("q is ") + c10::toString(q.scalar_type()) +
            " (fused on a GPU: Half, BFloat16)";
   }
-  const std::pair<const char*, at::Tensor> tensors[] = {
-      {"k", call.k},
-      {"v", call.v},
-      {"kq_before", call.kq_before ? call.kq_before->kernel : at::Tensor()},
-      {"kq_after", call.kq_after ? call.kq_after->kernel : at::Tensor()},
-      {"heads_before", call.heads_before},
-      {"heads_after", call.heads_after}};
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& [name, tensor] : named_tensors(call)) {
     std::string reason = tensor_unsupported(tensor, q, name);
     if (!reason.empty()) return reason;
   }
