@@ -24,10 +24,22 @@ console.warn = console.error;
 </script>
 )";
 
-/// Runs after it: uses the page as a person does and writes down what is seen, as JSON.
-constexpr const char* kUse = R"(<script>
+/// Around what a test does on the page: writes down what was seen, as JSON.
+constexpr const char* kBegin = R"(<script>
 const seen = {};
-const pane = (i) => document.querySelectorAll(".pane")[i];
+)";
+constexpr const char* kEnd = R"(
+seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
+seen.errors = errors;
+const result = document.createElement("pre");
+result.id = "seen";
+result.textContent = JSON.stringify(seen);
+document.body.append(result);
+</script>
+)";
+
+/// Uses the page as a person does.
+constexpr const char* kUse = R"(const pane = (i) => document.querySelectorAll(".pane")[i];
 const choose = (select, value) => {
   select.value = value;
   select.dispatchEvent(new Event("change"));
@@ -63,19 +75,10 @@ seen.futurePixel = pixel(5, 13);
 byId("two").checked = false;
 byId("two").dispatchEvent(new Event("change"));
 seen.single = document.querySelectorAll(".pane").length;
-seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
-seen.errors = errors;
-const result = document.createElement("pre");
-result.id = "seen";
-result.textContent = JSON.stringify(seen);
-document.body.append(result);
-</script>
 )";
 
 /// Two runs side by side.
-constexpr const char* kUseTwo = R"(<script>
-const seen = {};
-const panes = () => [...document.querySelectorAll(".pane")];
+constexpr const char* kUseTwo = R"(const panes = () => [...document.querySelectorAll(".pane")];
 const label = (select) => select.options[select.selectedIndex].text;
 const hovers = () => panes().map((pane) => {
   const canvas = pane.querySelector(".map"), box = canvas.getBoundingClientRect();
@@ -102,52 +105,29 @@ choose(0, "stage", "heads_after");
 choose(0, "run", 1);
 seen.missing = panes()[0].textContent.includes("no such stage");
 seen.shares = document.querySelectorAll(".shares").length;
-seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
-seen.errors = errors;
-const result = document.createElement("pre");
-result.id = "seen";
-result.textContent = JSON.stringify(seen);
-document.body.append(result);
-</script>
 )";
 
 /// What the bars of each pane look like, at once.
-constexpr const char* kLookAtBars = R"(<script>
-const seen = {};
-seen.bars = [...document.querySelector(".pane").querySelectorAll(".bars tr")].map((row) =>
+constexpr const char* kLookAtBars =
+    R"(seen.bars = [...document.querySelector(".pane").querySelectorAll(".bars tr")].map((row) =>
     ({name: row.cells[0].textContent, colour: row.querySelector(".bar").className}));
 seen.roles = [...new Set([...byId("text").children].map((span) => span.className))].sort();
-seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
-seen.errors = errors;
-const result = document.createElement("pre");
-result.id = "seen";
-result.textContent = JSON.stringify(seen);
-document.body.append(result);
-</script>
 )";
 
 /// The same as kUse on a long sample, of which a window of rows is shown.
-constexpr const char* kUseLong = R"(<script>
-const seen = {};
-const canvas = document.querySelector(".map"), box = canvas.getBoundingClientRect();
+constexpr const char* kUseLong =
+    R"(const canvas = document.querySelector(".map"), box = canvas.getBoundingClientRect();
 const point = {bubbles: true, clientX: box.right - 1.5 - 100, clientY: box.bottom - 1.5};
 canvas.dispatchEvent(new MouseEvent("mousemove", point));
 seen.hover = byId("hover").hidden ? null : byId("hover").textContent;
 seen.bars = document.querySelectorAll(".pane")[0].querySelectorAll(".bars tr").length;
-seen.fetched = performance.getEntriesByType("resource").map((entry) => entry.name);
-seen.errors = errors;
-const result = document.createElement("pre");
-result.id = "seen";
-result.textContent = JSON.stringify(seen);
-document.body.append(result);
-</script>
 )";
 
 /// What the script `use` saw on the page in `folder`.
 Json seen_on(const std::filesystem::path& folder, const char* use) {
   std::string page = read_file(folder / "index.html");
   page.insert(page.find("<body>"), kWatch);
-  page.insert(page.rfind("</body>"), use);
+  page.insert(page.rfind("</body>"), std::string(kBegin) + use + kEnd);
   const auto file = folder / "used.html";
   write_file_atomically(file, page);
   const std::string dom = check::dom_of(file);
