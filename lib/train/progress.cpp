@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace mta {
 namespace {
@@ -23,6 +24,10 @@ std::string duration_text(double seconds) {
   if (whole < kMinute) return fmt::format("{} s", whole);
   if (whole < kHour) return fmt::format("{} min {:02} s", whole / kMinute, whole % kMinute);
   return fmt::format("{} h {:02} min", whole / kHour, whole % kHour / kMinute);
+}
+
+double without_nan_sign(double value) {
+  return std::isnan(value) ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
 Progress::Progress(std::ostream& out, ProgressKind kind, std::string label, std::int64_t first_step,
@@ -62,7 +67,7 @@ std::string Progress::state() const {
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   const double rate = static_cast<double>(step_ - first_step_) / std::max(seconds, 1e-9);
   if (step_ > first_step_) text += fmt::format("  {:.3g} steps/s", rate);
-  if (loss_) text += fmt::format("  loss {:.4f}", *loss_);
+  if (loss_) text += fmt::format("  loss {:.4f}", without_nan_sign(*loss_));
   if (err_seq_) text += fmt::format("  err_seq {:.1f} %", kPercent * *err_seq_);
   if (step_ > first_step_) {
     text += fmt::format("  {} left", duration_text(static_cast<double>(steps_ - step_) / rate));

@@ -47,4 +47,7 @@ class Progress {
 /// "48 s", "12 min 05 s", "3 h 20 min".
 std::string duration_text(double seconds);
 
+/// The same value, or nan without a sign: processors make -nan of 0 / 0, which says nothing more.
+double without_nan_sign(double value);
+
 }  // namespace mta

@@ -3,6 +3,7 @@
 
 #include "lib/core/error.h"
 #include "lib/train/device.h"
+#include "lib/train/progress.h"
 #include "lib/train/schedule.h"
 
 #include <ATen/core/Tensor.h>
@@ -103,7 +104,7 @@ std::optional<double> Trainer::settle(const TrainHooks& hooks) {
     const double loss = values[2 * i], grad_norm = values[2 * i + 1];
     if (!std::isfinite(loss) || !std::isfinite(grad_norm)) {
       throw NumericError(fmt::format("step {}: the loss is {} and the gradient's norm {}", p.step,
-                                     loss, grad_norm));
+                                     without_nan_sign(loss), without_nan_sign(grad_norm)));
     }
     if (!due(config_.log_every, p.step)) continue;
     const double since_logged = train_seconds_ - logged_seconds_;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <sstream>
 
 namespace mta {
@@ -54,6 +55,15 @@ TEST(Progress, NoneIsSilent) {
   progress.evaluated(evaluation(200, 0.5));
   progress.say("stopped");
   EXPECT_EQ(out.str(), "");
+}
+
+TEST(Progress, WhatIsNoNumberHasNoSign) {
+  std::ostringstream out;
+  Progress progress(out, ProgressKind::Bar, "demo", 0, 200);
+  progress.step(100, -std::numeric_limits<double>::quiet_NaN());
+  progress.evaluated(evaluation(100, 1));
+  EXPECT_NE(out.str().find("  loss nan"), std::string::npos) << out.str();
+  EXPECT_EQ(without_nan_sign(-1.5), -1.5);
 }
 
 TEST(Progress, DurationsInWords) {
