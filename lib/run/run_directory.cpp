@@ -5,6 +5,7 @@
 #include "lib/core/document.h"
 #include "lib/core/error.h"
 #include "lib/core/files.h"
+#include "lib/experiment/experiment.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -34,6 +35,16 @@ void compare(const Json& before, const Json& now, const std::string& pointer,
   }
   for (const auto& [key, value] : before.items()) {
     if (!now.contains(key)) compare(value, Json(), pointer + '/' + key, differences);
+  }
+}
+
+/// With the defaults of keys that an older program did not know. As it is when this program cannot
+/// read it: what differs is then named by comparing.
+Json with_defaults(const Json& config) {
+  try {
+    return to_json(read_experiment({.root = config, .origins = {}}));
+  } catch (const UserError&) {
+    return config;
   }
 }
 
@@ -83,7 +94,8 @@ void check_may_run(const RunFiles& files, const Json& config, bool resume) {
         finished ? "choose another --out" : "go on with --resume, or choose another --out");
   }
   std::vector<std::string> differences;
-  compare(parse_json(read_file(files.config), files.config.string()), config, "", differences);
+  const Json begun = begun_config(files, config);
+  if (begun != config) compare(with_defaults(begun), config, "", differences);
   std::vector<Problem> problems;
   for (std::string& difference : differences) {
     problems.push_back({files.config.string(), std::move(difference), {}});
@@ -91,6 +103,11 @@ void check_may_run(const RunFiles& files, const Json& config, bool resume) {
   if (problems.empty()) return;
   problems.back().hint = "a run resumes with the experiment that it began with";
   throw UserError(std::move(problems));
+}
+
+Json begun_config(const RunFiles& files, const Json& config) {
+  if (!std::filesystem::exists(files.config)) return config;
+  return parse_json(read_file(files.config), files.config.string());
 }
 
 std::string config_hash(const Json& config) {

@@ -33,8 +33,12 @@ class RunLock {
 std::optional<RunReport> finished_report(const RunFiles& files);
 
 /// Throws UserError when the folder holds a run already and `resume` is off, or one of another
-/// experiment than the resolved `config`: then every key that differs is named.
+/// experiment than the resolved `config`: then every key that differs is named. A key that the
+/// program did not have when the run began counts as its default.
 void check_may_run(const RunFiles& files, const Json& config, bool resume);
+
+/// What the folder's run began with, as it was written; `config` where it has not begun.
+Json begun_config(const RunFiles& files, const Json& config);
 
 /// 64 bits of FNV-1a in hexadecimal: says whether two resolved experiments are the same.
 std::string config_hash(const Json& config);

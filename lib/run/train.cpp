@@ -36,7 +36,7 @@ class Run {
       : experiment_(experiment),
         device_(device),
         config_(std::move(config)),
-        hash_(config_hash(config_)),
+        hash_(config_hash(begun_config(RunFiles(options.directory), config_))),
         files_(options.directory),
         progress_kind_(options.progress),
         log_(options.log != nullptr ? *options.log : silent_),
@@ -110,7 +110,10 @@ class Run {
     for (const Json& line : read_json_lines(files_.evaluations)) {
       evaluations_.push_back(evaluation_from_json(line));
     }
-    write_file_atomically(files_.config, config_.dump(kIndent) + '\n');
+    // A run keeps the configuration that it began with: checkpoints carry its hash.
+    if (!std::filesystem::exists(files_.config)) {
+      write_file_atomically(files_.config, config_.dump(kIndent) + '\n');
+    }
   }
 
   void train() {

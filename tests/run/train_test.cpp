@@ -1,9 +1,11 @@
 // Whole runs: their files, their end, and going on after any kind of interruption.
 #include "lib/run/train.h"
 
+#include "lib/core/document.h"
 #include "lib/core/error.h"
 #include "lib/core/files.h"
 #include "lib/nn/safetensors.h"
+#include "lib/run/run_directory.h"
 #include "lib/train/checkpoint.h"
 #include "lib/train/json_lines.h"
 #include "tests/support/scratch_folder.h"
@@ -152,6 +154,46 @@ TEST(RunTraining, AnotherExperimentIsNotGoneOnWith) {
               std::string::npos)
         << error.what();
   }
+}
+
+/// Puts `to` for `from`, which is as long, in every file of the folder.
+void replace_in_files(const path& folder, const std::string& from, const std::string& to) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::string content = read_file(entry.path());
+    for (std::size_t at = 0; (at = content.find(from, at)) != std::string::npos; ++at) {
+      content.replace(at, from.size(), to);
+    }
+    write_file_atomically(entry.path(), content);
+  }
+}
+
+TEST(RunTraining, ARunOfAnOlderProgramGoesOnWithTheDefaultsOfNewerKeys) {
+  const check::ScratchFolder scratch;
+  const path folder = scratch.path() / "cut", whole = scratch.path() / "whole";
+  train(whole, kShort);
+  train_and_signal(folder, kShort, SIGKILL,
+                   [&] { return std::filesystem::exists(folder / "checkpoint"); });
+  // As a program would have left it that had neither key.
+  Json config = parse_json(read_file(folder / "config.json"), "config.json");
+  const std::string now = config_hash(config);
+  config["train"].erase("deterministic");
+  config["attention"].erase("workspace_mib");
+  write_file_atomically(folder / "config.json", config.dump());
+  replace_in_files(folder / "checkpoint", now, config_hash(config));
+
+  std::vector<std::string> changed = kShort;
+  changed.emplace_back("/train/deterministic=true");
+  try {
+    train(folder, changed, true);
+    ADD_FAILURE() << "went on";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("/train/deterministic is true, but was false"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(train(folder, kShort, true).report.status, RunStatus::Done);
+  EXPECT_EQ(read_file(folder / "config.json"), config.dump()) << "what the run began with";
+  EXPECT_EQ(read_file(folder / "evaluations.jsonl"), read_file(whole / "evaluations.jsonl"));
 }
 
 TEST(RunTraining, KilledAtAnyMomentItEndsAsIfNothingHadHappened) {
