@@ -42,8 +42,8 @@ void weights_and_gradient(Chain& chain, const float* lse) {
   const bool convolves = p.conv_after.kernel != nullptr;
   if (p.mix_after.weight != nullptr) {
     MixingArgs args = chain.mixing(p.mix_after, chain.chunk().rows);
-    args.weights = chain.at<std::uint16_t>(plan.mix_after);
-    args.transposed = chain.at<std::uint16_t>(plan.unmix_after);
+    args.weights = chain.mixing_blocks(plan.mix_after, args.plan);
+    args.transposed = chain.mixing_blocks(plan.unmix_after, args.plan);
     args.source = chain.map(plan.reconvolved);
     args.source_is_softmax = !convolves;
     args.gradient = chain.map(plan.d_weights);
@@ -51,7 +51,7 @@ void weights_and_gradient(Chain& chain, const float* lse) {
     args.d_target = chain.map(plan.d_reconvolved);
     args.lse = chain.rows(lse);
     args.dropout = chain.dropout();
-    args.sums = chain.at<float>(plan.mix_sums_after);
+    args.sums = chain.mixing_sums(plan.mix_sums_after, args.plan);
     if (!convolves) args.row_dots = chain.dots();
     chain.run("head mixing after softmax, backward", [&] {
       with_mixing(args.plan,
@@ -85,11 +85,11 @@ void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse)
   args.d_output = chain.map(step.d_output);
   args.source = chain.map(step.source);
   args.target = chain.map(step.target);
-  args.tables = chain.at<std::uint32_t>(step.tables);
   args.query_span = step.conv.query_span;
   args.window = transposed(key_window(step.conv.pad_left, step.conv.key_span));
+  args.tables = chain.tables(step.tables, args.query_span, args.window);
   args.lse = chain.rows(lse);
-  args.sums = chain.at<float>(step.sums);
+  args.sums = chain.convolution_sums(step.sums, step.conv);
   args.slots = convolution_sum_slots(chain.plan());
   const int strip = chain.plan().launch.convolution_keys;
   args.strips = ceil_div(chain.plan().pitch, strip);
@@ -121,7 +121,7 @@ void softmax_gradient(Chain& chain, const float* lse) {
     return;
   }
   MixingArgs args = chain.mixing(p.mix_before, rows);
-  args.transposed = chain.at<std::uint16_t>(plan.unmix_before);
+  args.transposed = chain.mixing_blocks(plan.unmix_before, args.plan);
   args.lse = chain.rows(lse);
   args.dots = dots;
   args.dot_rows = plan.rows + kSpareRows;
@@ -129,7 +129,7 @@ void softmax_gradient(Chain& chain, const float* lse) {
   args.mixed = chain.map(plan.mixed);
   args.gradient = chain.map(plan.d_softmax);
   args.d_target = chain.map(plan.d_mixed);
-  args.sums = chain.at<float>(plan.mix_sums_before);
+  args.sums = chain.mixing_sums(plan.mix_sums_before, args.plan);
   chain.run("softmax and head mixing before it, backward", [&] {
     with_mixing(args.plan,
                 [&](auto kernels) { kernels.before_backward(args, p.type, chain.stream()); });
@@ -226,7 +226,7 @@ void finish_gradients(Chain& chain) {
   const auto finish_mixing = [&](const Mixing& mix, std::size_t sums) {
     if (mix.weight == nullptr) return;
     chain.run("gradient of a head mixing", [&] {
-      finish_mixing_gradient(mix, chain.at<float>(sums), plan.batch_group, p.heads,
+      finish_mixing_gradient(mix, chain.at<float>(sums), plan.batch_group, p.heads, plan.head_group,
                              mixing_sum_slots(plan), chain.stream());
     });
   };

@@ -42,23 +42,45 @@ void Chain::note_launch(const char* stage) {
 }
 
 TensorView Chain::tensor(const Tensor& x) const {
-  auto* data = static_cast<std::uint16_t*>(x.data) + chunk_.first_batch * x.batch_stride;
+  auto* data = static_cast<std::uint16_t*>(x.data) + chunk_.first_batch * x.batch_stride +
+               chunk_.first_head * x.head_stride;
   return {data, x.batch_stride, x.head_stride, x.token_stride};
 }
 
 const float* Chain::rows(const float* x) const {
-  return x + static_cast<std::size_t>(chunk_.first_batch) *
-                 static_cast<std::size_t>(problem_.heads) *
-                 static_cast<std::size_t>(problem_.tokens);
+  return x + static_cast<std::size_t>(first_map()) * static_cast<std::size_t>(problem_.tokens);
+}
+
+const std::uint32_t* Chain::tables(std::size_t offset, int query_span,
+                                   const KeyWindow& window) const {
+  const int words = query_span * table_words(built_blocks(window.blocks));
+  return at<std::uint32_t>(offset) + static_cast<std::size_t>(chunk_.first_head * words);
+}
+
+float* Chain::convolution_sums(std::size_t offset, const Convolution& conv) const {
+  return at<float>(offset) + static_cast<std::size_t>(chunk_.first_head) *
+                                 static_cast<std::size_t>(convolution_sum_slots(plan_)) *
+                                 static_cast<std::size_t>(conv.query_span * conv.key_span);
+}
+
+const std::uint16_t* Chain::mixing_blocks(std::size_t offset, const MixingPlan& mix) const {
+  const int block = unit_of_head(mix, chunk_.first_head) * mix.parts;
+  return at<std::uint16_t>(offset) + static_cast<std::size_t>(block * kMixingBlock);
+}
+
+float* Chain::mixing_sums(std::size_t offset, const MixingPlan& mix) const {
+  const int block = unit_of_head(mix, chunk_.first_head) * mix.parts;
+  return at<float>(offset) + static_cast<std::size_t>(block) *
+                                 static_cast<std::size_t>(mixing_sum_slots(plan_)) * kMixingBlock;
 }
 
 Extent Chain::extent(RowRange rows, int reach) const {
-  return {chunk_.batches * problem_.heads, problem_.heads, problem_.tokens, rows, reach};
+  return {chunk_.batches * chunk_.heads, chunk_.heads, problem_.tokens, rows, reach};
 }
 
 DropoutArgs Chain::dropout() const {
   const Dropout& d = problem_.dropout;
-  return {dropout_threshold(d.rate), d.seed, d.stream, d.step, chunk_.first_batch * problem_.heads};
+  return {dropout_threshold(d.rate), d.seed, d.stream, d.step, first_map()};
 }
 
 RowStatistics Chain::statistics() const {
@@ -73,7 +95,7 @@ RowDots Chain::dots() const {
 MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   MixingArgs args = {};
   args.extent = extent(rows, 0);
-  args.plan = mixing_plan(mix, problem_.heads);
+  args.plan = mixing_plan(mix, chunk_.heads, plan_.head_group);
   args.rows_a_block = plan_.launch.mixing_rows;
   args.strips = ceil_div(plan_.pitch, plan_.launch.mixing_keys);
   args.strip_tiles = plan_.launch.mixing_keys / kTileKeys;
@@ -83,6 +105,7 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
 
 void Chain::prepare(bool with_backward) {
   PreparedWeights prepared = {};
+  prepared.head_group = plan_.head_group;
   prepared.table_before = at<std::uint32_t>(plan_.table_before);
   prepared.table_after = at<std::uint32_t>(plan_.table_after);
   prepared.mix_before = at<std::uint16_t>(plan_.mix_before);
@@ -117,19 +140,19 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
   });
   if (convolves) {
     const Convolution& conv = problem_.conv_before;
+    const KeyWindow window = key_window(conv.pad_left, conv.key_span);
     run("kq convolution before softmax", [&] {
       launch_convolution(
           MapKind::Scores,
           {extent(chunk_.rows, reach), plan_.launch.convolution_keys / kTileKeys, map(plan_.scores),
-           map(plan_.convolved), at<std::uint32_t>(plan_.table_before), conv.query_span,
-           key_window(conv.pad_left, conv.key_span), nullptr, false, mixes ? none : wanted,
-           no_dropout()},
+           map(plan_.convolved), tables(plan_.table_before, conv.query_span, window),
+           conv.query_span, window, nullptr, false, mixes ? none : wanted, no_dropout()},
           stream_);
     });
   }
   if (!mixes) return;
   MixingArgs args = mixing(problem_.mix_before, chunk_.rows);
-  args.weights = at<std::uint16_t>(plan_.mix_before);
+  args.weights = mixing_blocks(plan_.mix_before, args.plan);
   args.source = map(plan_.convolved);
   args.target = map(plan_.mixed);
   args.statistics = wanted;
@@ -140,6 +163,7 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
 void Chain::reconvolve(const float* lse) {
   if (problem_.conv_after.kernel == nullptr) return;
   const Convolution& conv = problem_.conv_after;
+  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
   const bool is_last = problem_.mix_after.weight == nullptr;
   run("kq convolution after softmax", [&] {
     launch_convolution(MapKind::SoftmaxWeights,
@@ -147,9 +171,9 @@ void Chain::reconvolve(const float* lse) {
                         plan_.launch.convolution_keys / kTileKeys,
                         map(plan_.mixed),
                         map(is_last ? plan_.weights : plan_.reconvolved),
-                        at<std::uint32_t>(plan_.table_after),
+                        tables(plan_.table_after, conv.query_span, window),
                         conv.query_span,
-                        key_window(conv.pad_left, conv.key_span),
+                        window,
                         rows(lse),
                         is_last && problem_.type == ElementType::BFloat16,
                         {},

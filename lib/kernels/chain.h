@@ -56,7 +56,14 @@ class Chain {
     return {at<std::uint16_t>(offset), plan_.ring, plan_.pitch};
   }
   TensorView tensor(const Tensor& x) const;
-  const float* rows(const float* x) const;  // [B, H, T] from the chunk's first batch element
+  const float* rows(const float* x) const;  // [B, H, T] from the chunk's first map
+  /// Toeplitz tables at `offset` from the chunk's first head.
+  const std::uint32_t* tables(std::size_t offset, int query_span, const KeyWindow& window) const;
+  /// The same of a convolution's sums [maps, slots, taps].
+  float* convolution_sums(std::size_t offset, const Convolution& conv) const;
+  /// Mixing blocks of the chunk's units, and their sums.
+  const std::uint16_t* mixing_blocks(std::size_t offset, const MixingPlan& mix) const;
+  float* mixing_sums(std::size_t offset, const MixingPlan& mix) const;
   Extent extent(RowRange rows, int reach) const;
   DropoutArgs dropout() const;
   DropoutArgs no_dropout() const { return {}; }
@@ -66,6 +73,7 @@ class Chain {
 
  private:
   void note_launch(const char* stage);
+  int first_map() const { return chunk_.first_batch * problem_.heads + chunk_.first_head; }
 
   const Problem& problem_;
   const WorkspacePlan& plan_;

@@ -25,7 +25,7 @@ void mix_weights(Chain& chain, const float* lse) {
   const WorkspacePlan& plan = chain.plan();
   if (p.mix_after.weight != nullptr) {
     MixingArgs args = chain.mixing(p.mix_after, chain.chunk().rows);
-    args.weights = chain.at<std::uint16_t>(plan.mix_after);
+    args.weights = chain.mixing_blocks(plan.mix_after, args.plan);
     args.source = chain.map(plan.reconvolved);
     args.source_is_softmax = p.conv_after.kernel == nullptr;
     args.target = chain.map(plan.weights);

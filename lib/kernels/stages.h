@@ -224,13 +224,14 @@ void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t 
 struct PreparedWeights {
   std::uint32_t *table_before, *table_after, *flipped_before, *flipped_after;  // null: not wanted
   std::uint16_t *mix_before, *mix_after, *unmix_before, *unmix_after;
+  int head_group;  // as the mixing plans of the launches have it
 };
 void prepare_weights(const Problem& problem, const PreparedWeights& prepared, cudaStream_t stream);
 
 /// gradient[h, a, b] = sum over batch elements and slots, in order.
 void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
                                  int slots, cudaStream_t stream);
-void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads, int slots,
-                            cudaStream_t stream);
+void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads,
+                            int head_group, int slots, cudaStream_t stream);
 
 }  // namespace mta::kernels

@@ -211,7 +211,7 @@ class Run : private reference::Walk {
             for (int a = 0; a < c_q; ++a) {
               for (int b = 0; b < c_k && term(a, 0); ++b) {
                 const int column = j - j0 + kernel.window.slack + b;
-                sums.at(map, slot, (c_q - 1 - a) * c_k + c_k - 1 - b) +=
+                sums.at(sum_line(map), slot, (c_q - 1 - a) * c_k + c_k - 1 - b) +=
                     own.at(i - i0, j - j0) * tile.at(i - i0 + a, column);
               }
             }

@@ -18,13 +18,15 @@ class Walk {
         in_(inputs),
         plan_(plan),
         reach_(score_reach(problem)),
-        maps_(plan.batch_group * problem.heads, plan) {}
+        maps_(plan.batch_group * plan.head_group, plan) {}
 
  protected:
-  int maps() const { return chunk_.batches * p_.heads; }
-  int head(int map) const { return map % p_.heads; }
+  int maps() const { return chunk_.batches * chunk_.heads; }
+  int head(int map) const { return chunk_.first_head + map % chunk_.heads; }
+  /// The map's place among those of all heads of the batch elements in flight.
+  int sum_line(int map) const { return map / chunk_.heads * p_.heads + head(map); }
   std::size_t global_map(int map) const {
-    return static_cast<std::size_t>(chunk_.first_batch * p_.heads + map);
+    return static_cast<std::size_t>(chunk_.first_batch * p_.heads + sum_line(map));
   }
   std::size_t token(int map, int i) const {
     return global_map(map) * static_cast<std::size_t>(p_.tokens) + static_cast<std::size_t>(i);
@@ -89,20 +91,21 @@ class Walk {
   template <class Source>
   void mix(RowRange rows, const Mixing& mixing, Orientation orientation, std::size_t target,
            Source&& source) {
-    const int group = mixing.group;
-    std::vector<double> input(static_cast<std::size_t>(p_.heads));
+    const int group = mixing.group, heads = chunk_.heads;
+    std::vector<double> input(static_cast<std::size_t>(heads));
     for (int batch = 0; batch < chunk_.batches; ++batch) {
       for (int i = rows.begin; i < rows.end; ++i) {
         for (int j = 0; j < written_keys(i, p_.tokens, 0); ++j) {
           const bool inside = in_map(i, j, p_.tokens, 0);
-          for (int h = 0; h < p_.heads; ++h)
-            input[static_cast<std::size_t>(h)] = inside ? source(batch * p_.heads + h, i, j) : 0.0;
-          for (int g = 0; g < p_.heads; ++g) {
+          for (int h = 0; h < heads; ++h)
+            input[static_cast<std::size_t>(h)] = inside ? source(batch * heads + h, i, j) : 0.0;
+          for (int g = 0; g < heads; ++g) {
             const int first = g / group * group;
             double sum = 0;
             for (int h = first; h < first + group; ++h)
-              sum += weight(mixing, orientation, g, h) * input[static_cast<std::size_t>(h)];
-            maps_[target].at(batch * p_.heads + g, i, j) = sum;
+              sum += weight(mixing, orientation, head(g), head(h)) *
+                     input[static_cast<std::size_t>(h)];
+            maps_[target].at(batch * heads + g, i, j) = sum;
           }
         }
       }
@@ -134,7 +137,7 @@ class Walk {
           for (int j = j0; j < min_of(j0 + strip, i + 1); ++j)
             sum += row_map(map, i, j) * column_map(other, i, j);
           const int slot = sum_slot(rows, i, j0, plan_.launch.mixing_rows, strip);
-          sums.at(map, slot, other - first) += sum;
+          sums.at(sum_line(map), slot, other - first) += sum;
         }
       }
     });

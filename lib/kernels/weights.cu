@@ -86,10 +86,10 @@ void prepare_table(const Convolution& conv, Word* table, int heads, bool flipped
 }
 
 template <class E>
-void prepare_blocks(const Mixing& mix, Number* blocks, int heads, bool transposed,
+void prepare_blocks(const Mixing& mix, Number* blocks, int heads, int head_group, bool transposed,
                     cudaStream_t stream) {
   if (blocks == nullptr) return;
-  const MixingPlan plan = mixing_plan(mix, heads);
+  const MixingPlan plan = mixing_plan(mix, heads, head_group);
   const BlockArgs args = {mix.weight, blocks, plan, heads, transposed};
   launch(block_kernel<E>, static_cast<unsigned>(plan.units * plan.parts), kPrepareThreads, 0,
          stream, args);
@@ -99,8 +99,9 @@ template <class E>
 void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
   prepare_table<E>(p.conv_before, prepared.flipped_before, p.heads, true, stream);
   prepare_table<E>(p.conv_after, prepared.flipped_after, p.heads, true, stream);
-  prepare_blocks<E>(p.mix_before, prepared.unmix_before, p.heads, true, stream);
-  prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, false, stream);
+  prepare_blocks<E>(p.mix_before, prepared.unmix_before, p.heads, prepared.head_group, true,
+                    stream);
+  prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, prepared.head_group, false, stream);
 }
 
 constexpr int kReduceWidth = 8, kReduceSlices = 128;
@@ -156,8 +157,9 @@ __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
 void prepare_weights(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
   prepare_table<Half>(p.conv_before, prepared.table_before, p.heads, false, stream);
   prepare_table<Half>(p.conv_after, prepared.table_after, p.heads, false, stream);
-  prepare_blocks<Half>(p.mix_before, prepared.mix_before, p.heads, false, stream);
-  prepare_blocks<Half>(p.mix_after, prepared.mix_after, p.heads, true, stream);
+  prepare_blocks<Half>(p.mix_before, prepared.mix_before, p.heads, prepared.head_group, false,
+                       stream);
+  prepare_blocks<Half>(p.mix_after, prepared.mix_after, p.heads, prepared.head_group, true, stream);
   if (p.type == ElementType::BFloat16) {
     prepare_backward<Brain>(p, prepared, stream);
   } else {
@@ -174,9 +176,9 @@ void finish_convolution_gradient(const Convolution& conv, const float* sums, int
          conv.gradient, batches, heads, slots, taps);
 }
 
-void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads, int slots,
-                            cudaStream_t stream) {
-  const MixingPlan plan = mixing_plan(mix, heads);
+void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads,
+                            int head_group, int slots, cudaStream_t stream) {
+  const MixingPlan plan = mixing_plan(mix, heads, head_group);
   const dim3 grid(256 / kReduceWidth, static_cast<unsigned>(plan.units * plan.parts));
   launch(mixing_gradient_kernel, grid, dim3(kReduceWidth, kReduceSlices), 0, stream, sums,
          mix.gradient, batches, plan, heads, slots);

@@ -5,11 +5,14 @@
 #include "lib/kernels/support.h"
 
 #include <algorithm>
+#include <numeric>
+#include <vector>
 
 namespace mta::kernels {
 namespace {
 
 constexpr std::size_t kAlignment = 256;
+constexpr int kUnitHeads = 16;  // of a mixing block
 
 /// Hands out aligned ranges of the workspace.
 class Layout {
@@ -41,8 +44,8 @@ std::size_t mix_bytes(const MixingPlan& mix) {
 }
 
 void take_tables(const Problem& p, Direction direction, Layout& layout, WorkspacePlan& plan) {
-  const MixingPlan before = mixing_plan(p.mix_before, p.heads),
-                   after = mixing_plan(p.mix_after, p.heads);
+  const MixingPlan before = mixing_plan(p.mix_before, p.heads, plan.head_group),
+                   after = mixing_plan(p.mix_after, p.heads, plan.head_group);
   const bool backward = direction == Direction::Backward;
   if (p.conv_before.kernel != nullptr) {
     plan.table_before = layout.take(table_bytes(p.conv_before, p.heads));
@@ -62,15 +65,18 @@ void take_tables(const Problem& p, Direction direction, Layout& layout, Workspac
   }
 }
 
+/// Is a mixing group spread over several blocks of 16 heads?
+bool is_wide(const Mixing& mix) { return mix.weight != nullptr && mix.group > kUnitHeads; }
+
 /// Forward: every pointwise stage works in place unless a mixing group is spread over several
 /// blocks.
 void take_forward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   const auto map = [&] { return layout.take(plan.map_bytes); };
   plan.scores = map();
   plan.convolved = p.conv_before.kernel != nullptr ? map() : plan.scores;
-  plan.mixed = mixing_plan(p.mix_before, p.heads).parts > 1 ? map() : plan.convolved;
+  plan.mixed = is_wide(p.mix_before) ? map() : plan.convolved;
   plan.reconvolved = p.conv_after.kernel != nullptr ? map() : plan.mixed;
-  plan.weights = mixing_plan(p.mix_after, p.heads).parts > 1 ? map() : plan.reconvolved;
+  plan.weights = is_wide(p.mix_after) ? map() : plan.reconvolved;
 }
 
 /// Do several blocks read one tile of S in the backward of the convolution before softmax?
@@ -83,8 +89,8 @@ bool shares_score_tiles(const Convolution& conv) {
 /// another. Where A is not stored, dC takes the place of dA and there is no first buffer.
 void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   const auto map = [&] { return layout.take(plan.map_bytes); };
-  const bool wide_before = mixing_plan(p.mix_before, p.heads).parts > 1;
-  const bool wide_after = mixing_plan(p.mix_after, p.heads).parts > 1;
+  const bool wide_before = is_wide(p.mix_before);
+  const bool wide_after = is_wide(p.mix_after);
   plan.scores = map();
   plan.convolved = p.conv_before.kernel != nullptr ? map() : plan.scores;
   plan.mixed = p.mix_before.weight != nullptr ? map() : plan.convolved;
@@ -105,7 +111,8 @@ void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
 }
 
 void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
-  const auto maps = static_cast<std::size_t>(plan.batch_group * p.heads);
+  const auto maps = static_cast<std::size_t>(plan.batch_group * plan.head_group);
+  const auto all_maps = static_cast<std::size_t>(plan.batch_group * p.heads);
   const auto rows = static_cast<std::size_t>(plan.rows + kSpareRows);
   const auto batches = static_cast<std::size_t>(plan.batch_group);
   plan.dot_partials =
@@ -114,12 +121,12 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   plan.sums_begin = layout.used();
   const auto conv_sums = [&](const Convolution& conv) {
     if (conv.kernel == nullptr) return WorkspacePlan::kNone;
-    return layout.take(product(sizeof(float), maps,
+    return layout.take(product(sizeof(float), all_maps,
                                static_cast<std::size_t>(convolution_sum_slots(plan)),
                                static_cast<std::size_t>(conv.query_span * conv.key_span)));
   };
   const auto mix_sums = [&](const Mixing& mix) {
-    const MixingPlan m = mixing_plan(mix, p.heads);
+    const MixingPlan m = mixing_plan(mix, p.heads, plan.head_group);
     if (m.parts == 0) return WorkspacePlan::kNone;
     return layout.take(product(sizeof(float) * 16 * 16, batches * static_cast<std::size_t>(m.units),
                                static_cast<std::size_t>(m.parts),
@@ -140,16 +147,22 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
 
 constexpr int kMaxMaps = 65535;  // a grid dimension
 
-WorkspacePlan plan_with(const Problem& p, Direction direction, int batch_group, int rows) {
+/// What is in flight at a time.
+struct Flight {
+  int batches, heads;
+};
+
+WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& flight, int rows) {
   WorkspacePlan plan;
   Layout layout;
-  plan.batch_group = batch_group;
+  plan.batch_group = flight.batches;
+  plan.head_group = flight.heads;
   plan.rows = min_of(rows, p.tokens);
   plan.launch = filled(p.launch, plan.rows);
   plan.ring = max_of(min_of(plan.rows + kSpareRows, p.tokens), kMinRing);
   plan.pitch = round_up(p.tokens, kTileKeys);
   plan.key_tiles = plan.pitch / kTileKeys;
-  const auto maps = static_cast<std::size_t>(batch_group * p.heads);
+  const auto maps = static_cast<std::size_t>(flight.batches * flight.heads);
   plan.map_bytes =
       product(2, maps, static_cast<std::size_t>(plan.ring), static_cast<std::size_t>(plan.pitch));
   take_tables(p, direction, layout, plan);
@@ -171,17 +184,15 @@ int most_rows(const Problem& p) {
   return p.launch.chunk_rows == 0 ? p.tokens : min_of(p.launch.chunk_rows, p.tokens);
 }
 
-/// The most rows a chunk that fit with `batch_group` batch elements; 0 if not even 64 do. Tried
+/// The most rows a chunk that fit with `flight` in flight; 0 if not even 64 do. Tried
 /// from the longest down: the bytes do not quite rise with the rows, as long chunks have longer
 /// strips and so fewer sums, and a plan must be found again from its own bytes.
-int rows_that_fit(const Problem& p, Direction direction, int batch_group, std::size_t budget) {
-  const auto fits = [&](int rows) {
-    return plan_with(p, direction, batch_group, rows).bytes <= budget;
-  };
+int rows_that_fit(const Problem& p, Direction direction, const Flight& flight, std::size_t budget) {
+  const auto fits = [&](int rows) { return plan_with(p, direction, flight, rows).bytes <= budget; };
   const int most = most_rows(p);
   if (fits(most)) return most;
   const std::size_t tile_row_bytes =
-      product(2 * kTileRows, static_cast<std::size_t>(batch_group * p.heads),
+      product(2 * kTileRows, static_cast<std::size_t>(flight.batches * flight.heads),
               static_cast<std::size_t>(round_up(p.tokens, kTileKeys)));
   const std::size_t bound = budget / tile_row_bytes;  // a single map would fill the budget
   for (int tiles = static_cast<int>(
@@ -192,16 +203,62 @@ int rows_that_fit(const Problem& p, Direction direction, int batch_group, std::s
   return 0;
 }
 
+/// The fewest heads that can be in flight: whole mixing groups.
+int least_heads(const Problem& p) {
+  int heads = 1;
+  for (const Mixing* mix : {&p.mix_before, &p.mix_after}) {
+    if (mix->weight != nullptr) heads = std::lcm(heads, mix->group);
+  }
+  return min_of(heads, p.heads);
+}
+
+/// The fewest heads that leave no part of a mixing block empty which the whole problem fills.
+int least_full_heads(const Problem& p) {
+  int heads = 1;
+  for (const Mixing* mix : {&p.mix_before, &p.mix_after}) {
+    if (mix->weight != nullptr) {
+      heads = std::lcm(heads, mixing_plan(*mix, p.heads, p.heads).heads_a_unit);
+    }
+  }
+  return min_of(heads, p.heads);
+}
+
+/// Everything that may be in flight, the more the earlier: fewer batch elements, then heads. Heads
+/// that fill no mixing block come last, from `first_part` on.
+struct Flights {
+  std::vector<Flight> all;
+  std::size_t first_part = 0;
+};
+Flights flights_of(const Problem& p) {
+  Flights flights;
+  for (int batches = min_of(p.batch, kMaxMaps / p.heads); batches > 1;
+       batches = ceil_div(batches, 2)) {
+    flights.all.push_back({batches, p.heads});
+  }
+  flights.all.push_back({1, p.heads});
+  const auto halve = [&](int most, int step) {
+    for (int steps = ceil_div(most, step); steps > 1;) {
+      steps = ceil_div(steps, 2);
+      if (steps * step < most) flights.all.push_back({1, steps * step});
+    }
+  };
+  const int full = least_full_heads(p);
+  halve(p.heads, full);
+  flights.first_part = flights.all.size();
+  if (full <= kUnitHeads) halve(full, least_heads(p));
+  return flights;
+}
+
 }  // namespace
 
-MixingPlan mixing_plan(const Mixing& mix, int heads) {
+MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group) {
   if (mix.weight == nullptr) return {};
   const int group = mix.group;
-  if (group <= 16) {
-    const int heads_a_unit = 16 / group * group;
+  if (group <= kUnitHeads) {
+    const int heads_a_unit = min_of(kUnitHeads / group * group, head_group);
     return {group, 1, ceil_div(heads, heads_a_unit), heads_a_unit};
   }
-  const int parts = group <= 32 ? 2 : 4;
+  const int parts = group <= 2 * kUnitHeads ? 2 : 4;
   return {group, parts, heads / group * parts, group};
 }
 
@@ -215,6 +272,7 @@ WorkspacePlan one_pass_plan(const Problem& p) {
   WorkspacePlan plan;
   Layout layout;
   plan.batch_group = min_of(p.batch, kMaxMaps / p.heads);
+  plan.head_group = p.heads;
   plan.rows = p.tokens;
   take_tables(p, Direction::Forward, layout, plan);
   plan.bytes = layout.used();
@@ -222,17 +280,20 @@ WorkspacePlan one_pass_plan(const Problem& p) {
 }
 
 WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t budget) {
-  // Short chunks repeat halos and lags, and below about 256 rows their launches are too small for
-  // the card: rather fewer batch elements at a time.
-  constexpr int kComfortableRows = 256;
+  // Short chunks repeat halos, lags and the sums of dK and dV, and below about 256 rows their
+  // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
+  // mixing blocks cost more than that unless chunks are very short.
+  constexpr int kComfortableRows = 256, kVeryShortRows = 128;
+  const Flights flights = flights_of(p);
   WorkspacePlan best;
-  for (int group = min_of(p.batch, kMaxMaps / p.heads); group >= 1;
-       group = group == 1 ? 0 : ceil_div(group, 2)) {
-    const int rows = rows_that_fit(p, direction, group, budget);
-    if (rows > 0 && rows > best.rows) best = plan_with(p, direction, group, rows);
+  for (std::size_t n = 0; n < flights.all.size(); ++n) {
+    if (n >= flights.first_part && best.rows >= min_of(kVeryShortRows, most_rows(p))) break;
+    const int rows = rows_that_fit(p, direction, flights.all[n], budget);
+    if (rows > best.rows) best = plan_with(p, direction, flights.all[n], rows);
     if (best.rows >= min_of(kComfortableRows, most_rows(p))) break;
   }
-  return best.rows > 0 ? best : plan_with(p, direction, 1, min_of(kTileRows, p.tokens));
+  return best.rows > 0 ? best
+                       : plan_with(p, direction, flights.all.back(), min_of(kTileRows, p.tokens));
 }
 
 std::size_t forward_workspace_bytes(const Problem& problem, std::size_t budget) {

@@ -12,8 +12,8 @@ namespace mta::kernels {
 constexpr std::size_t kDefaultWorkspaceBytes = std::size_t{512} << 20;
 
 /// Bytes to give a call so that it stays within `budget`; more than `budget` only if the smallest
-/// chunk (one batch element, 64 rows) needs it. Grows linearly with T for a fixed number of rows a
-/// chunk. 0 if check(problem) fails.
+/// chunk (one batch element, the fewest heads, 64 rows) needs it. Grows linearly with T for a fixed
+/// number of rows a chunk. 0 if check(problem) fails.
 std::size_t forward_workspace_bytes(const Problem& problem,
                                     std::size_t budget = kDefaultWorkspaceBytes);
 std::size_t backward_workspace_bytes(const Problem& problem,
@@ -28,7 +28,10 @@ struct MixingPlan {
   int units = 0;         // output blocks for all H heads
   int heads_a_unit = 0;  // first-head step between units of different groups
 };
-MixingPlan mixing_plan(const Mixing& mix, int heads);
+/// `head_group` heads are in flight at a time: no unit spans two such groups.
+MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group);
+
+constexpr int kMixingBlock = 16 * 16;  // numbers of a block of weights, or of a gradient
 
 /// First head and number of heads that unit `unit` reads (in_*), and writes (out_*).
 struct MixingUnit {
@@ -45,6 +48,11 @@ MTA_HOST_DEVICE constexpr MixingUnit mixing_unit(const MixingPlan& plan, int uni
   return {first, plan.group, first + offset, min_of(16, plan.group - offset)};
 }
 
+/// The unit that head `head` is in: the first of its group where that spans several.
+MTA_HOST_DEVICE constexpr int unit_of_head(const MixingPlan& plan, int head) {
+  return plan.parts == 1 ? head / plan.heads_a_unit : head / plan.group * plan.parts;
+}
+
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
@@ -56,6 +64,7 @@ struct WorkspacePlan {
   static constexpr std::size_t kNone = ~std::size_t{0};
   LaunchPlan launch;    // the problem's, with every number filled in
   int batch_group = 0;  // batch elements in flight
+  int head_group = 0;   // heads in flight; fewer than H only with one batch element
   int rows = 0;         // query rows a chunk; a multiple of 64, or T
   int ring = 0;         // rows that a map buffer keeps
   int pitch = 0;        // keys a map row has in memory: T rounded up to 64
@@ -114,28 +123,36 @@ inline bool weights_from_softmax(const Problem& p) {
 bool forward_in_one_pass(const Problem& p);
 WorkspacePlan one_pass_plan(const Problem& p);
 
-/// One chunk of a batch group: the rows of its forward stages, and of the gradient stages that lag
-/// behind them.
+/// One chunk of a batch group and a head group: the rows of its forward stages, and of the gradient
+/// stages that lag behind them.
 struct Chunk {
-  int first_batch, batches;
+  int first_batch, batches, first_head, heads;
   RowRange rows;          // S, C, M, R, A, dA, dR
   RowRange softmax_rows;  // dP, dC: lag of the convolution after softmax
   RowRange score_rows;    // dS: that and the lag of the convolution before softmax
 };
 
-/// Calls `visit(chunk)` for every chunk, rows ascending inside each batch group. Stops early when
-/// it returns false.
+/// Calls `visit(chunk)` for every chunk, rows ascending inside each group of batch elements and
+/// heads. Stops early when it returns false.
 template <class Visit>
 void for_each_chunk(const Problem& p, const WorkspacePlan& plan, Visit&& visit) {
   const int lag_after = p.conv_after.kernel == nullptr ? 0 : lag_of(p.conv_after.query_span);
   const int lag_before = p.conv_before.kernel == nullptr ? 0 : lag_of(p.conv_before.query_span);
   for (int batch = 0; batch < p.batch; batch += plan.batch_group) {
-    for (int row = 0; row < p.tokens; row += plan.rows) {
-      const RowRange rows = {row, min_of(row + plan.rows, p.tokens)};
-      const Chunk chunk = {batch, min_of(plan.batch_group, p.batch - batch), rows,
-                           lagged(rows, lag_after, p.tokens),
-                           lagged(rows, lag_after + lag_before, p.tokens)};
-      if (!visit(chunk)) return;
+    const int batches = min_of(plan.batch_group, p.batch - batch);
+    for (int head = 0; head < p.heads; head += plan.head_group) {
+      const int heads = min_of(plan.head_group, p.heads - head);
+      for (int row = 0; row < p.tokens; row += plan.rows) {
+        const RowRange rows = {row, min_of(row + plan.rows, p.tokens)};
+        const Chunk chunk = {batch,
+                             batches,
+                             head,
+                             heads,
+                             rows,
+                             lagged(rows, lag_after, p.tokens),
+                             lagged(rows, lag_after + lag_before, p.tokens)};
+        if (!visit(chunk)) return;
+      }
     }
   }
 }

@@ -29,6 +29,7 @@ TEST(WorkspacePlan, KeepsToItsBudgetAndIsFoundAgainFromItsBytes) {
       EXPECT_EQ(again.bytes, plan.bytes) << tokens;
       EXPECT_EQ(again.rows, plan.rows) << tokens;
       EXPECT_EQ(again.batch_group, plan.batch_group) << tokens;
+      EXPECT_EQ(again.head_group, plan.head_group) << tokens;
     }
   }
 }
@@ -70,6 +71,52 @@ TEST(WorkspacePlan, IsFoundAgainAcrossTheStepToLongStrips) {
       const WorkspacePlan plan = workspace_plan(p, Direction::Backward, budget);
       EXPECT_GE(plan.rows, rows) << heads;
       EXPECT_EQ(workspace_plan(p, Direction::Backward, plan.bytes).rows, plan.rows) << heads;
+    }
+  }
+}
+
+/// Long texts in the usual workspace: where heads are not mixed, some at a time make chunks longer.
+TEST(WorkspacePlan, TakesSomeHeadsAtATimeWhereThatMakesChunksLonger) {
+  Problem p = full_mta(1, 16, 16384);
+  const auto plan = [&] { return workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes); };
+  EXPECT_EQ(plan().head_group, 16) << "all heads are mixed";
+  EXPECT_EQ(plan().rows, 64);
+  p.mix_before.group = 2, p.mix_after.group = 4;
+  EXPECT_EQ(plan().head_group, 8) << "half empty mixing blocks, but chunks of 64 rows cost more";
+  EXPECT_GE(plan().rows, 256);
+  p.mix_before = p.mix_after = {};
+  EXPECT_GE(plan().rows, 256);
+  EXPECT_LT(plan().head_group, 16);
+  p.tokens = 2048;
+  EXPECT_EQ(plan().head_group, 16) << "chunks are long enough";
+  p.tokens = 1 << 17;
+  EXPECT_EQ(plan().head_group, 1);
+  EXPECT_LE(plan().bytes, kDefaultWorkspaceBytes);
+}
+
+TEST(WorkspacePlan, HeadsInFlightAreWholeGroupsAndWholeUnits) {
+  for (const int heads : {1, 6, 12, 16, 20, 32, 48, 60, 64}) {
+    for (int before = 1; before <= heads; ++before) {
+      for (int after = 1; after <= heads; ++after) {
+        if (heads % before != 0 || heads % after != 0) continue;
+        Problem p = full_mta(1, heads, 16384);
+        p.mix_before.group = before, p.mix_after.group = after;
+        for (const int mebibytes : {0, 128, 256, 512, 1024}) {
+          const WorkspacePlan plan =
+              workspace_plan(p, Direction::Backward, static_cast<std::size_t>(mebibytes) << 20);
+          for (const Mixing& mix : {p.mix_before, p.mix_after}) {
+            const MixingPlan all = mixing_plan(mix, heads, plan.head_group);
+            int units = 0;
+            for (int head = 0; head < heads; head += plan.head_group) {
+              const int taken = min_of(plan.head_group, heads - head);
+              EXPECT_EQ(taken % mix.group, 0);
+              EXPECT_EQ(unit_of_head(all, head), units) << heads << " " << before << " " << after;
+              units += mixing_plan(mix, taken, plan.head_group).units;
+            }
+            EXPECT_EQ(units, all.units) << heads << " " << before << " " << after;
+          }
+        }
+      }
     }
   }
 }
@@ -134,7 +181,7 @@ TEST(Chunks, EveryStageSeesEveryRowOnceAndItsRowsStayInTheRing) {
       EXPECT_LE(chunk.score_rows.size(), plan.rows + kSpareRows) << tokens;
       return true;
     });
-    const int groups = ceil_div(p.batch, plan.batch_group);
+    const int groups = ceil_div(p.batch, plan.batch_group) * ceil_div(p.heads, plan.head_group);
     for (const std::vector<int>& seen : {rows, softmax, scores}) {
       for (const int n : seen) ASSERT_EQ(n, groups) << tokens;
     }
