@@ -219,7 +219,7 @@ class Parser {
         ->required();
     table->add_option(
         "--rows", options->rows,
-        "keys, with commas; what tells runs apart if absent; for mta bench train also "
+        "keys, with commas; what tells runs apart if absent; for mta bench train and decode also "
         "part and kernel: the profile of a step");
     table->add_option("--columns", options->columns,
                       "with commas: n, KEY, STATISTIC(KEY), steps_to(THRESHOLD), slice(NAME), "

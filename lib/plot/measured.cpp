@@ -5,7 +5,7 @@
 #include "lib/table/measurements.h"
 #include "lib/table/only.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -16,14 +16,15 @@
 
 namespace mta::plot {
 
-std::vector<TableRun> load_measurements(const PlotOptions& options, const std::string& kind,
+std::vector<TableRun> load_measurements(const PlotOptions& options,
+                                        const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices) {
   std::vector<TableRun> made;
   for (TableRun& run : only(find_measurements(options.inputs), options.only)) {
-    if (run.bench != kind) {
-      throw UserError(options.kind, fmt::format("draws reports of mta bench {}, and {} is of mta "
-                                                "bench {}",
-                                                kind, text_at(run, "report"), run.bench));
+    if (std::find(kinds.begin(), kinds.end(), run.bench) == kinds.end()) {
+      throw UserError(options.kind,
+                      fmt::format("draws reports of mta bench {}, and {} is of mta bench {}",
+                                  fmt::join(kinds, " and "), text_at(run, "report"), run.bench));
     }
     if (run.status == RunState::Done) {
       made.push_back(std::move(run));

@@ -11,8 +11,9 @@
 namespace mta::plot {
 
 /// The chosen measurements that were made; `notices` gets a line for each path that did not run.
-/// Throws UserError when they are of another kind of benchmark than `kind`.
-std::vector<TableRun> load_measurements(const PlotOptions& options, const std::string& kind,
+/// Throws UserError when they are of another kind of benchmark than `kinds`.
+std::vector<TableRun> load_measurements(const PlotOptions& options,
+                                        const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices);
 
 /// The number there; nothing when the measurement has none.

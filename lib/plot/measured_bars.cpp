@@ -76,7 +76,7 @@ struct Timed {
 
 std::vector<Timed> timed_measurements(const PlotOptions& options,
                                       std::vector<std::string>& notices) {
-  const std::vector<TableRun> runs = load_measurements(options, "attention", notices);
+  const std::vector<TableRun> runs = load_measurements(options, {"attention"}, notices);
   const std::vector<std::string> labels = row_labels(runs);
   std::vector<Timed> timed;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -142,7 +142,7 @@ struct Step {
 };
 
 std::vector<Step> profiled_steps(const PlotOptions& options, std::vector<std::string>& notices) {
-  const std::vector<TableRun> runs = load_measurements(options, "train", notices);
+  const std::vector<TableRun> runs = load_measurements(options, {"train", "decode"}, notices);
   const std::vector<std::string> labels = row_labels(runs);
   std::vector<Step> steps;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -153,14 +153,15 @@ std::vector<Step> profiled_steps(const PlotOptions& options, std::vector<std::st
     }
     Step& step = steps.emplace_back();
     step.label = labels[i];
-    step.ms = number_at(runs[i], "/ms_per_step/median").value_or(kNoValue);
+    const char* whole = runs[i].bench == "train" ? "/ms_per_step/median" : "/ms_per_token/median";
+    step.ms = number_at(runs[i], whole).value_or(kNoValue);
     for (const Json& part : runs[i].report.at(parts)) {
       step.parts[part.at("part").get<std::string>()] += part.at("ms").get<double>();
     }
   }
   if (steps.empty()) {
-    throw UserError("profile", "no report has the profile of a training step",
-                    "mta bench train profiles on a GPU");
+    throw UserError("profile", "no report has the profile of a step",
+                    "mta bench train and decode profile on a GPU");
   }
   return steps;
 }
@@ -246,7 +247,7 @@ Plot plot_profile(const PlotOptions& options) {
   std::vector<std::string> labels;
   for (const Step& step : steps) labels.push_back(step.label);
   Panel panel = panel_of_rows(labels);
-  panel.x.label = "kernels of a training step (ms); they may overlap";
+  panel.x.label = "kernels of a step (ms); they may overlap";
   panel.x.min = 0, panel.x.max = 0;
   for (const Step& step : steps) {
     panel.x.max = std::max(*panel.x.max, kBeyond * std::max(all_ms(step), step.ms));

@@ -220,7 +220,7 @@ Plot plot_scaling(const PlotOptions& options) {
   constexpr double kPanelWidth = 85, kHeight = 85;  // millimetres
   Plot plot;
   const std::vector<Setting> drawn = drawn_settings(
-      settings_of(load_measurements(options, "attention", plot.notices)), plot.notices);
+      settings_of(load_measurements(options, {"attention"}, plot.notices)), plot.notices);
   plot.figure.panels.push_back(panel_of(drawn, {"forward and backward (ms)", 2, &Point::ms}, true));
   if (has_memory(drawn)) {
     plot.figure.panels.push_back(panel_of(drawn, {"peak memory (MiB)", 1, &Point::mib}, false));

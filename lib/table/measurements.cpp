@@ -44,11 +44,22 @@ TableRun measurement(const std::string& kind, const std::string& report, const s
   return run;
 }
 
+/// The paths of all layers, each once: a layer is its path, or an object that also has a reason.
+std::string path_text(const Json& layers) {
+  std::vector<std::string> paths;
+  for (const Json& layer : layers) {
+    const auto name = (layer.is_object() ? layer.at("path") : layer).get<std::string>();
+    if (std::find(paths.begin(), paths.end(), name) == paths.end()) paths.push_back(name);
+  }
+  return fmt::format("{}", fmt::join(paths, ", "));
+}
+
 /// What a case of any kind says of itself and has measured, as it stands there.
 TableRun plain_measurement(const std::string& kind, const std::string& report, const Json& entry) {
   TableRun run = measurement(kind, report, entry.at("name").get<std::string>());
   for (const auto& [key, value] : entry.items()) {
-    if (key != "name") run.report[key] = value;
+    if (key == "name") continue;
+    run.report[key] = key == "attention_path" ? Json(path_text(value)) : value;
   }
   return run;
 }
@@ -109,17 +120,6 @@ TableRun kernels_measurement(const std::string& report, const Json& entry) {
   return run;
 }
 
-TableRun train_measurement(const std::string& report, const Json& entry) {
-  TableRun run = plain_measurement(kTrain, report, entry);
-  std::vector<std::string> paths;  // each once, in the order of the layers
-  for (const Json& path : entry.at("attention_path")) {
-    const auto name = path.get<std::string>();
-    if (std::find(paths.begin(), paths.end(), name) == paths.end()) paths.push_back(name);
-  }
-  run.report["attention_path"] = fmt::format("{}", fmt::join(paths, ", "));
-  return run;
-}
-
 std::vector<TableRun> measurements_of(const std::string& form, const std::string& report,
                                       const Json& json) {
   std::vector<TableRun> runs;
@@ -135,8 +135,6 @@ std::vector<TableRun> measurements_of(const std::string& form, const std::string
       for (TableRun& run : paths_of_case(report, entry)) runs.push_back(std::move(run));
     } else if (form == "kernel_bench") {
       runs.push_back(kernels_measurement(report, entry));
-    } else if (form == kTrain) {
-      runs.push_back(train_measurement(report, entry));
     } else {
       runs.push_back(plain_measurement(form, report, entry));
     }
@@ -254,8 +252,8 @@ std::vector<TableRun> profile_of(const std::vector<TableRun>& measurements,
     }
   }
   if (runs.empty()) {
-    throw UserError("--rows " + what, "no report has the profile of a training step",
-                    "mta bench train profiles on a GPU");
+    throw UserError("--rows " + what, "no report has the profile of a step",
+                    "mta bench train and decode profile on a GPU");
   }
   return runs;
 }

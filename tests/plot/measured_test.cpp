@@ -155,6 +155,15 @@ TEST_F(Measured, ProfileIsAStackOfParts) {
   EXPECT_TRUE(texts.contains("25 %"));
 }
 
+TEST_F(Measured, ProfileOfDecodingHasItsTokens) {
+  Json report = check::train_report();
+  report["kind"] = "decode";
+  report["cases"].erase(1);
+  report["cases"][0]["ms_per_token"] = check::spread_around(1.5);
+  const Panel panel = draw("profile", report).figure.panels.at(0);
+  EXPECT_EQ(named(panel, "whole step").x, std::vector<double>{1.5});
+}
+
 TEST_F(Measured, PartsBeyondTheColoursAreOther) {
   Json report = check::train_report();
   Json& parts = report["cases"][0]["profile"]["parts"] = Json::array();

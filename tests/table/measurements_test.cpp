@@ -124,7 +124,7 @@ TEST_F(Measurements, OfTrainingStepsAndTheirProfile) {
       find_measurements({write("a.json", check::attention_report({{"a", 512, true}}))});
   EXPECT_NE(refusal([&] {
               make_table(attention, {.rows = {"part"}});
-            }).find("no report has the profile of a training step"),
+            }).find("no report has the profile of a step"),
             std::string::npos);
 }
 
@@ -149,6 +149,18 @@ TEST_F(Measurements, OfOlderFormsHaveWhatTheyRecorded) {
   EXPECT_EQ(table({{"torch", "2.11.0"}, {"ms_per_step", {{"every_row", spread}}}}, {}),
             "case,ms_per_step.median,ms_per_step.lower,ms_per_step.upper\n"
             "pytorch_every_row,24.5,24.0,25.0\n");
+  // Layers that say why they took their path.
+  EXPECT_EQ(table({{"schema", "mta.bench/1"},
+                   {"kind", "decode"},
+                   {"cases",
+                    {{{"name", "x"},
+                      {"ms_per_token", spread},
+                      {"tokens_per_s", 40.0},
+                      {"attention_path", {{{"path", "composed"}, {"reason", "the cache"}}}},
+                      {"profile", nullptr}}}}},
+                  {}),
+            "case,ms_per_token.median,ms_per_token.lower,ms_per_token.upper,tokens_per_s.value,"
+            "attention_path.values\nx,24.5,24.0,25.0,40.0,composed\n");
   // A kind that this program does not know: every figure by its name.
   EXPECT_EQ(table({{"schema", "mta.bench/1"},
                    {"kind", "later"},
