@@ -5,6 +5,7 @@
 #include "lib/ops/last_rows.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 namespace mta {
 
@@ -39,6 +40,11 @@ ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& inpu
 
 bool is_flash(const AttentionPlan& plan, const AttendInput& input) {
   return plan.on_scores.empty() && plan.on_weights.empty() && input.q.is_cuda();
+}
+
+bool is_flash_of_last_row(const AttentionPlan& plan, const AttendInput& input) {
+  return is_flash(plan, input) && !at::GradMode::is_enabled() && input.dropout.rate == 0 &&
+         ops::flash_unsupported(fused_call(plan, input)).empty();
 }
 
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input) {

@@ -16,6 +16,9 @@ ops::AttentionCall fused_call(const AttentionPlan& plan, const AttendInput& inpu
 /// Standard attention on a GPU: the fused path is LibTorch's flash attention.
 bool is_flash(const AttentionPlan& plan, const AttendInput& input);
 
+/// Flash attention of the last row alone, as decoding wants it: no gradient, no dropout.
+bool is_flash_of_last_row(const AttentionPlan& plan, const AttendInput& input);
+
 /// Empty when a fused path covers the plan for inputs like this one (device, type, sizes), else the
 /// reason in one clause.
 std::string not_fused_because(const AttentionPlan& plan, const AttendInput& input);

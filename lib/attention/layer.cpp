@@ -8,11 +8,15 @@
 #include "lib/nn/linear.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <utility>
 
 namespace mta {
 namespace {
@@ -28,13 +32,23 @@ bool has_kq(const AttentionConfig& config, std::int64_t layer) {
 }
 
 constexpr std::int64_t kMebibyte = 1 << 20;
+constexpr std::int64_t kRoomAhead = 64;  // tokens
+
+/// Room for `tokens` and some more, in powers of two.
+std::int64_t doubled(std::int64_t tokens) {
+  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(tokens + kRoomAhead)));
+}
 
 constexpr const char* kRowsOnTheGpu =
     "calls for the last rows alone (the last layer's answers, decoding) run composed, or by a "
-    "kernel of their own where they are up to 8 rows and a convolution before the softmax at most";
+    "kernel of their own where they are up to 8 rows and a convolution before the softmax at most; "
+    "decoding one token of standard attention is flash attention";
 
-/// On a GPU the fused paths compute all rows; a few rows are little work for the composed one.
-bool covers_rows(const AttendInput& input) { return input.first_row == 0 || input.q.is_cpu(); }
+/// On a GPU the fused paths compute all rows, but for flash attention, which takes the last one
+/// alone as well; a few rows are little work for the composed one.
+bool covers_rows(const AttentionPlan& plan, const AttendInput& input) {
+  return input.first_row == 0 || input.q.is_cpu() || is_flash_of_last_row(plan, input);
+}
 
 }  // namespace
 
@@ -137,30 +151,48 @@ at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable
                             options);
 }
 
+void KvCache::append(const at::Tensor& fresh_k, const at::Tensor& fresh_v) {
+  const std::int64_t n = fresh_k.size(2);
+  for (const auto& [kept, fresh] : {std::pair(&k, &fresh_k), std::pair(&v, &fresh_v)}) {
+    const std::int64_t wanted = seen + n, there = kept->defined() ? kept->size(2) : 0;
+    if (wanted > there) {
+      const std::int64_t more = wanted <= room ? room : doubled(wanted);
+      const at::Tensor larger =
+          at::empty({fresh->size(0), fresh->size(1), more, fresh->size(3)}, fresh->options());
+      if (seen > 0) larger.narrow(2, 0, seen).copy_(kept->narrow(2, 0, seen));
+      *kept = larger;
+    }
+    kept->narrow(2, seen, n).copy_(*fresh);
+  }
+  seen += n;
+}
+
 at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
                                   KvCache& cache) const {
+  const at::NoGradGuard no_grad;  // the cache is written in place
   const std::int64_t seen = cache.tokens();
-  const auto append = [](const at::Tensor& old, const at::Tensor& fresh) {
-    return old.defined() ? at::cat({old, fresh}, 2) : fresh;
-  };
   const Projected fresh = project(x, 0);
-  cache.k =
-      append(cache.k, rotate(split_heads(fresh.k, shape_.heads), table, seen).transpose(1, 2));
-  cache.v = append(cache.v, split_heads(fresh.v, weight_maps_).transpose(1, 2));
-  const at::Tensor q =
-      append(cache.q, rotate(split_heads(fresh.q, shape_.heads), table, seen).transpose(1, 2));
-  const std::int64_t keep = std::min(q.size(2), plan_.rows_above());
-  cache.q = q.narrow(2, q.size(2) - keep, keep);
-  return attend_and_project(
-      {.q = q, .k = cache.k, .v = cache.v, .first_row = cache.tokens() - q.size(2)},
-      {.first_row = seen});
+  cache.append(rotate(split_heads(fresh.k, shape_.heads), table, seen).transpose(1, 2),
+               split_heads(fresh.v, weight_maps_).transpose(1, 2));
+  at::Tensor q = rotate(split_heads(fresh.q, shape_.heads), table, seen).transpose(1, 2);
+  if (const std::int64_t above = plan_.rows_above(); above > 0) {
+    if (cache.q.defined()) q = at::cat({cache.q, q}, 2);
+    const std::int64_t keep = std::min(q.size(2), above);
+    cache.q = q.narrow(2, q.size(2) - keep, keep);
+  }
+  return attend_and_project({.q = q,
+                             .k = cache.k.narrow(2, 0, cache.seen),
+                             .v = cache.v.narrow(2, 0, cache.seen),
+                             .first_row = cache.seen - q.size(2),
+                             .workspace_bytes = workspace_bytes_},
+                            {.first_row = seen});
 }
 
 at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
                                               const AttentionOptions& options) const {
   at::Tensor output;  // [B, H', R, d_v]
   const bool fused = options.tap == nullptr && path_ == AttentionPath::Fused;
-  if (fused && covers_rows(input)) {
+  if (fused && covers_rows(plan_, input)) {
     output = attend_fused(plan_, input);
   } else if (fused && covers_last_rows(plan_, input)) {
     output = attend_last_rows(plan_, input);

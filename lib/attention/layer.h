@@ -35,12 +35,19 @@ struct AttentionOptions {
 /// The stages of a layer; adds their parameters.
 AttentionPlan make_plan(LayerBuilder& layer);
 
-/// What decoding keeps of the tokens that it has seen. Starts empty.
+/// What decoding keeps of the tokens that it has seen. Starts empty. A copy is a bookmark: it
+/// shares the memory, and going on from it writes over what came after it.
 struct KvCache {
-  at::Tensor k, v;  // [B, H, T, d], [B, H', T, d_v]; k rotated
-  at::Tensor q;  // [B, H, up to rows_above, d]: the last queries, rotated; convolutions read them
+  /// [B, H, T, d], [B, H', T, d_v], of whose rows the first `seen` are in use; k rotated.
+  at::Tensor k = {}, v = {};
+  /// [B, H, up to rows_above, d]: the last queries, rotated; convolutions read them.
+  at::Tensor q = {};
+  std::int64_t seen = 0;
+  std::int64_t room = 0;  // tokens that the first append makes room for, at least
 
-  std::int64_t tokens() const { return k.defined() ? k.size(2) : 0; }
+  std::int64_t tokens() const { return seen; }
+  /// Puts k and v of the next n tokens behind the others. Room is made by doubling it.
+  void append(const at::Tensor& fresh_k, const at::Tensor& fresh_v);
 };
 
 class AttentionLayer {

@@ -17,18 +17,22 @@ at::Tensor as_tensor(std::span<const std::int32_t> tokens, at::Device device) {
 
 }  // namespace
 
+at::Tensor Decoder::next(const at::Tensor& tokens) {
+  const at::NoGradGuard no_grad;
+  const RoundedWeights scope(weights_);
+  return model_.decode_last(tokens, caches_);
+}
+
 std::vector<std::int32_t> greedy(const LanguageModel& model, std::span<const std::int32_t> prompt,
                                  const DecodeLimits& limits) {
   TORCH_CHECK(!prompt.empty(), "generation needs a prompt of at least one token");
   const at::NoGradGuard no_grad;
   const at::Device device = model.parameters().named().front().second.device();
-  std::vector<KvCache> caches;
+  Decoder decoder(model);
   std::vector<std::int32_t> answer;
   at::Tensor next = as_tensor(prompt, device);
   while (static_cast<std::int64_t>(answer.size()) < limits.max_tokens) {
-    const at::Tensor logits = model.decode(next, caches);  // [1, n, V]
-    const auto token = static_cast<std::int32_t>(
-        logits.select(1, logits.size(1) - 1).argmax().item<std::int64_t>());
+    const auto token = static_cast<std::int32_t>(decoder.next(next).argmax().item<std::int64_t>());
     answer.push_back(token);
     if (token == limits.end_token) break;
     next = as_tensor({&answer.back(), 1}, device);

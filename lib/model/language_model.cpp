@@ -82,13 +82,36 @@ Residual LanguageModel::run_blocks(const at::Tensor& tokens, const ForwardOption
 }
 
 at::Tensor LanguageModel::decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const {
+  return logits(decode_blocks(tokens, caches));
+}
+
+at::Tensor LanguageModel::decode_last(const at::Tensor& tokens,
+                                      std::vector<KvCache>& caches) const {
+  const Residual x = decode_blocks(tokens, caches);
+  const std::int64_t last = tokens.size(1) - 1;
+  return logits({.x = x.x.narrow(1, last, 1), .update = x.update.narrow(1, last, 1)}).select(1, 0);
+}
+
+Residual LanguageModel::decode_blocks(const at::Tensor& tokens,
+                                      std::vector<KvCache>& caches) const {
   caches.resize(blocks_.size());
   const RotaryTable& table = rotary_table(caches[0].tokens() + tokens.size(1));
-  Residual x{.x = at::embedding(embeddings_.to(options_.compute), tokens), .update = {}};
+  Residual x{.x = at::embedding(rounded(embeddings_, options_.compute), tokens), .update = {}};
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     x = blocks_[layer].decode(x, table, caches[layer]);
   }
-  return logits(x);
+  return x;
+}
+
+RoundedForms LanguageModel::rounded_weights() const {
+  RoundedForms forms{.type = options_.compute};
+  if (options_.compute == options_.master) return forms;
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> weights = matrices();
+  weights.push_back(embeddings_);
+  if (!output_.is_same(embeddings_)) weights.push_back(output_);
+  const RoundedWeights scope(weights, options_.compute);
+  return rounded_forms(weights);
 }
 
 at::Tensor LanguageModel::logits(const Residual& x) const {

@@ -7,6 +7,7 @@
 #include "lib/model/config.h"
 #include "lib/nn/parameters.h"
 #include "lib/nn/rotary.h"
+#include "lib/nn/rounded_weights.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -53,6 +54,11 @@ class LanguageModel {
   /// The tokens [B, n] that follow those in `caches` (one for each layer, grown here; start with an
   /// empty vector) -> logits [B, n, V].
   at::Tensor decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
+  /// The same for the last of the tokens only: logits [B, V].
+  at::Tensor decode_last(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
+  /// All large weights in the computing type, none where that is their own, for a RoundedWeights
+  /// around calls that must not round them again; without a history.
+  RoundedForms rounded_weights() const;
 
   Parameters& parameters() { return parameters_; }
   const Parameters& parameters() const { return parameters_; }
@@ -65,6 +71,8 @@ class LanguageModel {
   AttentionOptions attention_options(std::size_t layer, const ForwardOptions& options) const;
   /// The blocks, from the tokens to what the final norm reads.
   Residual run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const;
+  /// What the final norm reads of the next tokens.
+  Residual decode_blocks(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
   at::Tensor logits(const Residual& x) const;
   /// The large weights of all blocks.
   std::vector<at::Tensor> matrices() const;

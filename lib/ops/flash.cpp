@@ -22,9 +22,12 @@ std::string flash_unsupported(const AttentionCall& call) {
       call.heads_after.defined()) {
     return "the attention has stages";
   }
-  if (call.first_row != 0 || q.size(2) != call.k.size(2)) {
-    return "the last " + std::to_string(q.size(2)) + " of " + std::to_string(call.k.size(2)) +
-           " rows are wanted (flash attention: all rows)";
+  const std::int64_t rows = q.size(2), keys = call.k.size(2);
+  const bool all = call.first_row == 0 && rows == keys;
+  const bool last = rows == 1 && call.first_row + 1 == keys;
+  if (!all && !last) {
+    return std::to_string(rows) + " of " + std::to_string(keys) +
+           " rows are wanted (flash attention: all rows, or the last one)";
   }
   return "";
 }
@@ -43,7 +46,7 @@ at::Tensor flash_attention(const AttentionCall& call) {
   const bool seeded = call.dropout.step.defined() || cuda::is_capturing(device);
   if (call.dropout.rate > 0 && !seeded) seed_flash(call.dropout, device);
   return at::scaled_dot_product_attention(call.q, call.k, call.v, /*attn_mask=*/{},
-                                          call.dropout.rate, /*is_causal=*/true);
+                                          call.dropout.rate, /*is_causal=*/call.q.size(2) > 1);
 }
 
 }  // namespace mta::ops

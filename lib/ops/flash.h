@@ -10,8 +10,8 @@
 
 namespace mta::ops {
 
-/// Empty when LibTorch's flash attention computes the call: no stage, all rows, half or bfloat16 on
-/// a GPU; else the reason in one clause.
+/// Empty when LibTorch's flash attention computes the call: no stage, all rows or the last one,
+/// half or bfloat16 on a GPU; else the reason in one clause.
 std::string flash_unsupported(const AttentionCall& call);
 
 /// O = A v as `attention` gives it, by at::scaled_dot_product_attention. Its dropout draws from

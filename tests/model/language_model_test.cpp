@@ -234,6 +234,31 @@ TEST(Decoding, EqualsRecomputationForEveryVariant) {
   }
 }
 
+/// Both round the same weights to the same bits; the room for the cache grows on the way.
+TEST(Decoding, ADecoderHasTheBitsOfTheModelAndGoesBack) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const LanguageModel model(small(), preset("multi_token"), kVocabulary,
+                              {.seed = 4, .compute = type});
+    check::randomise(model.parameters());
+    const at::Tensor tokens = check::random_tokens({2, 50}, kVocabulary, "tokens");
+    std::vector<KvCache> caches;
+    Decoder decoder(model, 30);
+    std::vector<KvCache> place;
+    at::Tensor at_place;
+    for (std::int64_t done = 0, count = 20; done < 50; done += count, count = 1) {
+      if (done == 45) place = decoder.place();
+      const at::Tensor logits = model.decode(tokens.narrow(1, done, count), caches);
+      const at::Tensor last = decoder.next(tokens.narrow(1, done, count));
+      EXPECT_TRUE(last.equal(logits.select(1, count - 1))) << done;
+      if (done == 45) at_place = last;
+    }
+    EXPECT_EQ(decoder.tokens(), 50);
+    decoder.return_to(place);
+    EXPECT_EQ(decoder.tokens(), 45);
+    EXPECT_TRUE(decoder.next(tokens.narrow(1, 45, 1)).equal(at_place));
+  }
+}
+
 TEST(Decoding, GreedyTakesTheMostLikelyTokenAndStopsAtTheEnd) {
   const LanguageModel model = random_model(preset("multi_token"));
   std::vector<std::int32_t> sequence = {1, 5, 2};
