@@ -2,6 +2,7 @@
 #include "apps/mta/commands.h"
 #include "lib/bench/attention_bench.h"
 #include "lib/bench/attention_tune.h"
+#include "lib/bench/decode_bench.h"
 #include "lib/bench/task_bench.h"
 #include "lib/bench/train_cases.h"
 #include "lib/bench/train_steps.h"
@@ -20,12 +21,13 @@
 namespace mta {
 namespace {
 
-void print_train(const Json& report, std::ostream& out) {
+/// A line for each experiment; `key` names its times, `title` their column.
+void print_models(const Json& report, const char* key, const char* title, std::ostream& out) {
   constexpr double kMebibyte = 1 << 20;
-  fmt::print(out, "{:<20} {:>12} {:>19} {:>8} {:>15} {:>12} {:>9}\n", "case", "ms a step",
-             "quartiles", "ratio", "quartiles", "tokens/s", "peak MiB");
+  fmt::print(out, "{:<20} {:>12} {:>19} {:>8} {:>15} {:>12} {:>9}\n", "case", title, "quartiles",
+             "ratio", "quartiles", "tokens/s", "peak MiB");
   for (const Json& entry : report["cases"]) {
-    const Json& ms = entry["ms_per_step"];
+    const Json& ms = entry[key];
     const Json& ratio = entry["ratio_to_first"];
     fmt::print(out,
                "{:<20} {:>12.2f} {:>9.2f}{:>10.2f} {:>8.3f} {:>8.3f}{:>7.3f} {:>12.0f} {:>9.0f}\n",
@@ -92,7 +94,10 @@ void print(const Json& report, std::ostream& out) {
              provenance["threads"].get<std::int64_t>(), report["turns"].get<std::int64_t>(),
              plans.is_null() ? "" : ", launch plans: " + plans.get<std::string>());
   const std::string kind = report["kind"];
-  (kind == "train" ? print_train : kind == "tasks" ? print_tasks : print_attention)(report, out);
+  if (kind == "train") print_models(report, "ms_per_step", "ms a step", out);
+  if (kind == "decode") print_models(report, "ms_per_token", "ms a token", out);
+  if (kind == "tasks") print_tasks(report, out);
+  if (kind == "attention") print_attention(report, out);
 }
 
 std::vector<Experiment> experiments_of(const BenchOptions& options) {
@@ -128,6 +133,32 @@ Json bench_train(const BenchOptions& options) {
                             .device = options.device,
                             .threads = static_cast<std::int64_t>(options.threads),
                             .command_line = options.command_line});
+}
+
+Json bench_decoding(const BenchOptions& options) {
+  DecodeBench bench = {.experiments = compared_experiments(options),
+                       .timing = {.turns = options.turns},
+                       .device = options.device,
+                       .threads = static_cast<std::int64_t>(options.threads),
+                       .command_line = options.command_line};
+  for (const auto& [wanted, value] : {std::pair(options.context, &bench.context),
+                                      {options.batch, &bench.batch},
+                                      {options.tokens, &bench.tokens}}) {
+    if (wanted) *value = static_cast<std::int64_t>(*wanted);
+  }
+  return bench_decode(bench);
+}
+
+/// Throws where a flag is given that is another kind's.
+void check_decode_flags(const BenchOptions& options) {
+  for (const auto& [flag, value] : {std::pair("--context", options.context),
+                                    {"--batch", options.batch},
+                                    {"--tokens", options.tokens}}) {
+    if (value && options.kind != "decode") {
+      throw UserError(fmt::format("{} {}", flag, *value),
+                      "is for mta bench decode, not for mta bench " + options.kind);
+    }
+  }
 }
 
 Json bench_tasks(const BenchOptions& options) {
@@ -236,14 +267,17 @@ int run_tune(const BenchOptions& options, std::ostream& out) {
 Json bench_of(const BenchOptions& options) {
   if (options.kind == "attention") return attention_report(options);
   if (options.kind == "train") return bench_train(options);
+  if (options.kind == "decode") return bench_decoding(options);
   if (options.kind == "tasks") return bench_tasks(options);
-  throw UserError("mta bench " + options.kind,
-                  unknown_name_message("kind", options.kind, {"attention", "train", "tasks"}));
+  throw UserError(
+      "mta bench " + options.kind,
+      unknown_name_message("kind", options.kind, {"attention", "train", "decode", "tasks"}));
 }
 
 }  // namespace
 
 int run_bench(const BenchOptions& options, std::ostream& out) {
+  check_decode_flags(options);
   if (options.tune) return run_tune(options, out);
   const Json report = bench_of(options);
   if (!options.out.empty()) write_file_atomically(options.out, report.dump(2) + '\n');

@@ -169,13 +169,16 @@ class Parser {
     auto options = options_of<BenchOptions>(bench, run_bench);
     options->command_line = command_line_;
     bench
-        ->add_option("kind", options->kind,
-                     "attention: fused against composed and standard attention; train: whole "
-                     "training steps; tasks: samples made by one thread")
+        ->add_option(
+            "kind", options->kind,
+            "attention: fused against composed and standard attention; train: whole "
+            "training steps; decode: tokens written with the cache; tasks: samples made by "
+            "one thread")
         ->required();
     bench->add_option(
         "--case", options->cases,
-        "experiment file; train: or a built-in case (large_model), the first is the baseline; "
+        "experiment file; train, decode: or a built-in case (large_model), the first is the "
+        "baseline; "
         "attention: a file of cases (*.json) or the name of one that is built in; tasks and "
         "attention: all that are built in when absent");
     bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")
@@ -186,6 +189,13 @@ class Parser {
         ->capture_default_str();
     bench->add_option("--threads", options->threads, "CPU threads; 0 = all")->capture_default_str();
     add_device(bench, options->device);
+    const auto count = [&](const char* flag, std::optional<std::uint64_t>& value,
+                           const char* help) {
+      bench->add_option(flag, value, help)->check(CLI::PositiveNumber);
+    };
+    count("--context", options->context, "decode: tokens in the cache; 4096 when absent");
+    count("--batch", options->batch, "decode: texts that grow side by side; 1 when absent");
+    count("--tokens", options->tokens, "decode: tokens written a turn; 32 when absent");
     bench->add_flag("--tune", options->tune,
                     "attention: measure how the CUDA kernels' work is best cut on this card, and "
                     "write the table of launch plans to --out");

@@ -81,13 +81,14 @@ struct DecodeOptions {
 int run_decode(const DecodeOptions& options, std::ostream& out);
 
 struct BenchOptions {
-  std::string kind;                          // train or tasks
-  std::vector<std::filesystem::path> cases;  // experiment files; train: the first is the baseline
+  std::string kind;                          // attention, train, decode or tasks
+  std::vector<std::filesystem::path> cases;  // files and names; the first is the baseline
   std::vector<std::string> settings;         // /path=value, for all of them
   std::uint64_t turns = 15;
   std::uint64_t threads = 0;  // 0 = all
   std::string device = "auto";
-  bool tune = false;          // attention: measure launch plans
+  std::optional<std::uint64_t> context, batch, tokens;  // of decode
+  bool tune = false;                                    // attention: measure launch plans
   std::filesystem::path out;  // report, or table of launch plans; empty = none
   bool json = false;
   std::vector<std::string> command_line;

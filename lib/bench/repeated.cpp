@@ -82,4 +82,10 @@ std::int64_t peak_bytes_of(c10::Device device, const std::function<void()>& work
   return bytes().peak - before;
 }
 
+std::int64_t peak_memory_of(c10::Device device, const std::function<void()>& work) {
+  if (!device.is_cpu()) return peak_bytes_of(device, work);
+  work();
+  return peak_memory_bytes(device);
+}
+
 }  // namespace mta

@@ -33,5 +33,7 @@ void release_unused_memory(c10::Device device);
 /// The most memory that tensors on a GPU held at once while `work` ran, over what they held before;
 /// in bytes.
 std::int64_t peak_bytes_of(c10::Device device, const std::function<void()>& work);
+/// The same on a GPU; on the CPU the most that the process has held so far.
+std::int64_t peak_memory_of(c10::Device device, const std::function<void()>& work);
 
 }  // namespace mta

@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <utility>
@@ -93,14 +92,6 @@ class Stepper {
   at::Tensor results_;
   std::int64_t step_ = 0;
 };
-
-/// Most memory in use: by the tensors made in `work` on a GPU, by the whole process so far on a
-/// CPU.
-std::int64_t peak_memory_of(at::Device device, const std::function<void()>& work) {
-  if (!device.is_cpu()) return peak_bytes_of(device, work);
-  work();
-  return peak_memory_bytes(device);
-}
 
 std::int64_t steps_a_turn(double seconds_a_step) {
   return std::clamp(static_cast<std::int64_t>(kTurnSeconds / seconds_a_step), std::int64_t{1},
