@@ -11,6 +11,7 @@
 #ifdef MTA_WITH_CUDA
 #include <ATen/cuda/CUDAEvent.h>
 #include <ATen/cuda/CUDAGraph.h>
+#include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAGuard.h>
 #endif
 
@@ -75,6 +76,7 @@ std::int64_t peak_bytes_of(c10::Device device, const std::function<void()>& work
   const auto bytes = [&] {
     return allocator->getDeviceStats(device.index()).allocated_bytes[kAll];
   };
+  at::empty({1}, at::TensorOptions(device));  // before its first tensor it knows no device
   allocator->resetPeakStats(device.index());
   const std::int64_t before = bytes().current;
   work();

@@ -77,10 +77,10 @@ std::string cuda_unsupported(const AttentionCall& call);
 ///
 /// This is the operator `mta::attention` of LibTorch's dispatcher, with autograd, autocast and a
 /// meta function; Python loads it from libmta_ops.so (schema: attention_op.cpp). The bits of all
-/// results depend only on the call; on a GPU on the workspace's size and the card, too. Nothing waits
-/// for the device, and a call can be captured in a CUDA graph. Memory on a CPU: the output, two
-/// numbers a row, and for each thread a few row blocks of the maps of one group of heads; on a GPU:
-/// the output, two numbers a row, and the workspace.
+/// results depend only on the call; on a GPU on the workspace's size and the card, too. Nothing
+/// waits for the device, and a call can be captured in a CUDA graph. Memory on a CPU: the output,
+/// two numbers a row, and for each thread a few row blocks of the maps of one group of heads; on a
+/// GPU: the output, two numbers a row, and the workspace.
 at::Tensor attention(const AttentionCall& call);
 
 /// `weights` [B, H, R, T] after dropout, on their device and in their type: what the fused path of

@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/ops/empty.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
@@ -148,6 +149,7 @@ std::int64_t peak_memory_bytes(at::Device device) {
     return usage.ru_maxrss * kKibibyte;
   }
   constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  at::empty({1}, at::TensorOptions(device));  // before its first tensor it knows no device
   return at::getDeviceAllocator(device.type())
       ->getDeviceStats(device.index())
       .allocated_bytes[kAll]

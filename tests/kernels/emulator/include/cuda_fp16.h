@@ -1,7 +1,7 @@
 // Stands in for CUDA's header of this name: fp16 numbers on the CPU.
 #pragma once
 
-#include "cuda_runtime.h"
+#include <cuda_runtime.h>
 
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): CUDA's names.
 struct __half_raw {
