@@ -8,6 +8,7 @@
 #include "tests/support/tiny_experiment.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <gtest/gtest.h>
@@ -186,6 +187,7 @@ TEST_F(CudaRun, RecomputedLayersHaveTheBitsOfKeptOnesInAGraphToo) {
 TEST_F(CudaRun, RecomputationTakesLessMemory) {
   const auto peak = [&](const std::string& name, const std::string& layers) {
     const at::Device device = resolve_device("cuda:0");
+    at::empty({1}, at::TensorOptions(device));  // before its first tensor it knows no device
     at::getDeviceAllocator(device.type())->resetPeakStats(device.index());
     return *train(name, "cuda:0",
                   {"/model/layers=4", "/train/steps=6", "/train/batch=512", "/evaluate/every=null",
