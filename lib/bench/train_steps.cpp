@@ -98,6 +98,22 @@ std::int64_t steps_a_turn(double seconds_a_step) {
                     kMostSteps);
 }
 
+Json case_json(const Experiment& experiment, Stepper& stepper, const TurnTimes& times,
+               std::int64_t steps, std::int64_t peak_bytes) {
+  const Spread ms = scaled(times.ms, 1 / static_cast<double>(steps));
+  Json json = {{"name", times.name},
+               {"ms_per_step", to_json(ms)},
+               {"ratio_to_first", to_json(times.ratio)},
+               {"tokens_per_s", 1000.0 * static_cast<double>(stepper.tokens()) / ms.median},
+               {"peak_memory_bytes", peak_bytes},
+               {"experiment", to_json(experiment)}};
+  json.update(stepper.describe(std::min(steps, kMostProfiled)));
+  if (!json["profile"].is_null()) {
+    json["gpu_busy"] = json["profile"]["kernel_ms"].get<double>() / ms.median;
+  }
+  return json;
+}
+
 }  // namespace
 
 Json bench_train_steps(const TrainStepBench& bench) {
@@ -125,18 +141,7 @@ Json bench_train_steps(const TrainStepBench& bench) {
 
   Json cases = Json::array();
   for (std::size_t i = 0; i < timings.size(); ++i) {
-    const Spread ms = scaled(timings[i].ms, 1 / static_cast<double>(steps));
-    Json entry = {{"name", timings[i].name},
-                  {"ms_per_step", to_json(ms)},
-                  {"ratio_to_first", to_json(timings[i].ratio)},
-                  {"tokens_per_s", 1000.0 * static_cast<double>(steppers[i]->tokens()) / ms.median},
-                  {"peak_memory_bytes", memory[i]},
-                  {"experiment", to_json(bench.experiments[i])}};
-    entry.update(steppers[i]->describe(std::min(steps, kMostProfiled)));
-    if (!entry["profile"].is_null()) {
-      entry["gpu_busy"] = entry["profile"]["kernel_ms"].get<double>() / ms.median;
-    }
-    cases.push_back(std::move(entry));
+    cases.push_back(case_json(bench.experiments[i], *steppers[i], timings[i], steps, memory[i]));
   }
   provenance.ended = utc_now();
   return {
