@@ -1,6 +1,7 @@
 // Argument checks, addresses, and the stages that forward and backward both run.
 #include "lib/kernels/chain.h"
 
+#include "lib/kernels/device.h"
 #include "lib/kernels/dropout.h"
 
 namespace mta::kernels {
@@ -33,7 +34,8 @@ Chain::Chain(const Problem& problem, const WorkspacePlan& plan, const Workspace&
       plan_(plan),
       base_(static_cast<char*>(workspace.data)),
       stream_(stream),
-      products_(launches_for(problem.head_dim)) {}
+      products_(launches_for(problem.head_dim)),
+      shared_bytes_(current_device().shared_bytes) {}
 
 void Chain::note_launch(const char* stage) {
   const cudaError_t error = cudaGetLastError();
@@ -138,6 +140,7 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
                       nullptr},
                      problem_.type, stream_);
   });
+  if (fuses(problem_.conv_before, problem_.mix_before)) return convolved_softmax_map(wanted);
   if (convolves) {
     const Convolution& conv = problem_.conv_before;
     const KeyWindow window = key_window(conv.pad_left, conv.key_span);
@@ -158,6 +161,47 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
   args.statistics = wanted;
   run("head mixing before softmax",
       [&] { with_mixing(args.plan, [&](auto kernels) { kernels.before(args, stream_); }); });
+}
+
+bool Chain::fuses(const Convolution& conv, const Mixing& mix) const {
+  return stages_are_fused(conv, mix, plan_, shared_bytes_);
+}
+
+ConvolvedMixingArgs Chain::convolved_mixing(const Convolution& conv, const Mixing& mix) const {
+  ConvolvedMixingArgs args = {};
+  args.extent = extent(chunk_.rows, 0);
+  args.plan = mixing_plan(mix, chunk_.heads, plan_.head_group);
+  args.query_span = conv.query_span;
+  args.window = key_window(conv.pad_left, conv.key_span);
+  return args;
+}
+
+void Chain::convolved_softmax_map(const RowStatistics& statistics) {
+  ConvolvedMixingArgs args = convolved_mixing(problem_.conv_before, problem_.mix_before);
+  args.extent.reach = score_reach(problem_);
+  args.source = map(plan_.scores);
+  if (statistics.partials == nullptr) args.convolved = map(plan_.convolved);  // backward reads C
+  args.target = map(plan_.mixed);
+  args.tables = tables(plan_.table_before, args.query_span, args.window);
+  args.weights = mixing_blocks(plan_.mix_before, args.plan);
+  args.statistics = statistics;
+  run("kq convolution and head mixing before softmax", [&] {
+    with_convolved_mixing(args.window, [&](auto kernels) { kernels.before(args, stream_); });
+  });
+}
+
+void Chain::convolved_weights(const float* lse) {
+  ConvolvedMixingArgs args = convolved_mixing(problem_.conv_after, problem_.mix_after);
+  args.source = map(plan_.mixed);
+  args.target = map(plan_.weights);
+  args.tables = tables(plan_.table_after, args.query_span, args.window);
+  args.weights = mixing_blocks(plan_.mix_after, args.plan);
+  args.lse = rows(lse);
+  args.dropout = dropout();
+  run("kq convolution and head mixing after softmax", [&] {
+    with_convolved_mixing(args.window,
+                          [&](auto kernels) { kernels.after(args, problem_.type, stream_); });
+  });
 }
 
 void Chain::reconvolve(const float* lse) {

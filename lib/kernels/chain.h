@@ -41,6 +41,10 @@ class Chain {
   void softmax_map(const Tensor& q, const Tensor& k, bool want_statistics);
   /// R (or nothing, if A follows directly), from M and `lse`.
   void reconvolve(const float* lse);
+  /// Does one kernel make the convolution and the mixing after it? R is then never stored.
+  bool fuses(const Convolution& conv, const Mixing& mix) const;
+  /// A from M and `lse`, where that is so after the softmax.
+  void convolved_weights(const float* lse);
 
   const Problem& problem() const { return problem_; }
   const WorkspacePlan& plan() const { return plan_; }
@@ -73,6 +77,9 @@ class Chain {
 
  private:
   void note_launch(const char* stage);
+  /// M, and in the backward C, from S in one kernel.
+  void convolved_softmax_map(const RowStatistics& statistics);
+  ConvolvedMixingArgs convolved_mixing(const Convolution& conv, const Mixing& mix) const;
   int first_map() const { return chunk_.first_batch * problem_.heads + chunk_.first_head; }
 
   const Problem& problem_;
@@ -80,6 +87,7 @@ class Chain {
   char* base_;
   cudaStream_t stream_;
   ProductLaunches products_;
+  int shared_bytes_;  // that the device gives a block
   Chunk chunk_{};
   Status status_ = Status::Ok;
 };
@@ -87,6 +95,16 @@ class Chain {
 void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
 void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
                                  ElementType type, cudaStream_t stream);
+
+/// Calls `run` with the ConvolvedMixingKernels<blocks> that the window needs.
+template <class Run>
+void with_convolved_mixing(const KeyWindow& window, Run&& run) {
+  if (built_blocks(window.blocks) == 2) {
+    run(ConvolvedMixingKernels<2>{});
+  } else {
+    run(ConvolvedMixingKernels<3>{});
+  }
+}
 
 /// Calls `run` with the MixingKernels<parts> that the plan needs.
 template <class Run>

@@ -18,10 +18,13 @@ double map_bytes(const CostShape& s, Pass pass) {
   const int conv_before = s.taps_before > 0, conv_after = s.taps_after > 0;
   const int mix_before = s.group_before > 0, mix_after = s.group_after > 0;
   const int again = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;  // S, C, M, R
-  if (pass == Pass::Forward) return 2.0 * s.logits * (again + 2 * mix_after + 1);
+  const int fused =
+      (s.fused_before ? 1 : 0) + (s.fused_after ? 1 : 0);  // C, R neither kept nor read
+  if (pass == Pass::Forward) return 2.0 * s.logits * (again + 2 * mix_after + 1 - 2 * fused);
   const int d_weights = 1 + (conv_after || mix_after ? 0 : 1);  // with the dots, M is read too
   const int sums = 3, softmax = mix_before ? 4 : 3, unconvolve = 3 * (conv_before + conv_after);
-  return 2.0 * s.logits * (again + d_weights + 4 * mix_after + sums + softmax + unconvolve);
+  const int kept = s.fused_before ? 1 : 0;  // C is kept for later, not read by the next stage
+  return 2.0 * s.logits * (again - kept + d_weights + 4 * mix_after + sums + softmax + unconvolve);
 }
 
 }  // namespace mta::kernels

@@ -11,9 +11,10 @@ enum class Pass { Forward, Backward };
 struct CostShape {
   double logits = 0;  ///< causal ones, see causal_logits
   int head_dim = 0;
-  int taps_before = 0, taps_after = 0;    ///< c_q x c_k of the convolutions
-  int group_before = 0, group_after = 0;  ///< c_h of the mixings
-  bool forward_in_one_pass = false;       ///< see workspace.h
+  int taps_before = 0, taps_after = 0;             ///< c_q x c_k of the convolutions
+  int group_before = 0, group_after = 0;           ///< c_h of the mixings
+  bool forward_in_one_pass = false;                ///< see workspace.h
+  bool fused_before = false, fused_after = false;  ///< stages_are_fused, see workspace.h
 };
 
 /// B H T (T + 1) / 2.

@@ -66,8 +66,12 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
   chain.run("row statistics", [&] {
     finish_softmax(chain.extent(rows, 0), chain.statistics(), lse, chain.stream());
   });
-  chain.reconvolve(params.lse);
-  mix_weights(chain, params.lse);
+  if (chain.fuses(p.conv_after, p.mix_after)) {
+    chain.convolved_weights(params.lse);
+  } else {
+    chain.reconvolve(params.lse);
+    mix_weights(chain, params.lse);
+  }
   const bool reads_m =
       p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr && p.dropout.rate == 0;
   chain.run("weighted sum", [&] {

@@ -14,9 +14,12 @@ struct LaunchPlan {
   int convolution_keys = 0;  ///< the same of a convolution; backward it then writes its sums
   int mixing_keys = 0;       ///< the same of a mixing
   int mixing_rows = 0;       ///< rows of a mixing block, a multiple of 4, up to kMaxMixingRows
+  int fused_heads = 0;       ///< fewest heads of a mixing block that is fused with the convolution
+                             ///< before it, up to kNeverFused
 };
 constexpr int kMaxStripKeys = 4096;
 constexpr int kMaxMixingRows = 64;
+constexpr int kNeverFused = 17;  // a mixing block has 16 heads
 
 /// Rows of a chunk from which there are blocks for all multiprocessors even when each does more.
 constexpr int kLongChunk = 1024;
@@ -31,6 +34,7 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
   if (plan.convolution_keys == 0) plan.convolution_keys = is_long ? 512 : 256;
   if (plan.mixing_keys == 0) plan.mixing_keys = 256;
   if (plan.mixing_rows == 0) plan.mixing_rows = is_long ? 16 : 8;
+  if (plan.fused_heads == 0) plan.fused_heads = kNeverFused / 2 + 1;  // a block more than half full
   return plan;
 }
 

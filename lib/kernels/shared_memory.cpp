@@ -5,6 +5,12 @@
 
 namespace mta::kernels {
 
+int fused_query_span(int blocks, int shared_bytes) {
+  int span = kMaxQuerySpan;
+  while (span > 0 && !fused_stages_fit(blocks, span, shared_bytes)) --span;
+  return span;
+}
+
 std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
   std::vector<SharedMemoryRow> rows;
   for (const int dim : kHeadDims) {
@@ -20,6 +26,12 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     rows.push_back({"kq convolution" + window, convolution_shared_bytes(blocks, kMaxQuerySpan)});
     rows.push_back({"kq convolution, backward," + window,
                     convolution_backward_shared_bytes(blocks, kMaxQuerySpan)});
+  }
+  for (int blocks = 2; blocks <= kMaxFusedBlocks; ++blocks) {
+    const int span = fused_query_span(blocks, shared_bytes);
+    if (span == 0) continue;  // the two stages then run by themselves
+    rows.push_back({"kq convolution with head mixing of " + std::to_string(blocks) + " blocks",
+                    fused_shared_bytes(blocks, span)});
   }
   for (const int parts : kBuiltParts) {
     const std::string groups = " of groups in " + std::to_string(parts) + " blocks";

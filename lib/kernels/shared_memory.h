@@ -89,6 +89,33 @@ MTA_HOST_DEVICE constexpr int one_pass_shared_bytes(int dim, int blocks, int que
          kWordBytes * query_span * table_words(blocks);
 }
 
+// --- a kq convolution and the head mixing after it, in one kernel ---
+
+constexpr int kUnitHeads = 16;      // of a mixing block
+constexpr int kFusedRows = 32;      // of a block
+constexpr int kFusedBlocks = 2;     // at a time on a multiprocessor: one alone waits at its barrier
+constexpr int kMaxFusedBlocks = 3;  // of the key window
+
+/// Numbers from one head's tile to the next's: an odd number of 16-byte pieces, so that one row of
+/// eight heads uses all 32 banks once.
+MTA_HOST_DEVICE constexpr int fused_head_numbers(int blocks, int query_span) {
+  const int pitch = tile_pitch(loaded_columns(blocks));
+  return ((kFusedRows + query_span - 1) * pitch / kChunk | 1) * kChunk;
+}
+MTA_HOST_DEVICE constexpr int fused_shared_bytes(int blocks, int query_span) {
+  return kNumberBytes * kUnitHeads * fused_head_numbers(blocks, query_span);
+}
+/// Do kFusedBlocks fit on a multiprocessor that gives one block `shared_bytes`? Each block costs
+/// 1 KB more than it asks for.
+MTA_HOST_DEVICE constexpr bool fused_stages_fit(int blocks, int query_span, int shared_bytes) {
+  constexpr int kReserved = 1024;
+  if (blocks > kMaxFusedBlocks) return false;
+  const int bytes = fused_shared_bytes(blocks <= 2 ? 2 : kMaxFusedBlocks, query_span) + kReserved;
+  return kFusedBlocks * bytes <= shared_bytes + kReserved;
+}
+/// The largest query span that does; 0: none.
+int fused_query_span(int blocks, int shared_bytes);
+
 // --- head mixing; `pieces` of 16 bytes that a lane holds of a tile ---
 
 /// Before softmax M, dP and C, after it R and dA, forward one map: four pieces a map and part.

@@ -197,6 +197,30 @@ struct MixingKernels {
   static void before_backward(const MixingArgs& args, ElementType type, cudaStream_t stream);
 };
 
+// --- a kq convolution and the head mixing after it (convolved_mixing_*.cu) ---
+
+struct ConvolvedMixingArgs {
+  Extent extent;                // reach of the source
+  MixingPlan plan;              // of groups that do not span several blocks
+  MapView source;               // S, or M
+  MapView convolved;            // C, or R; null: not stored
+  MapView target;               // M, or A
+  const std::uint32_t* tables;  // [heads, c_q, table_words]
+  int query_span;
+  KeyWindow window;
+  const std::uint16_t* weights;  // [units, 16, 16], fp16
+  const float* lse;              // [maps, T], after the softmax
+  RowStatistics statistics;      // of M
+  DropoutArgs dropout;           // on A
+};
+
+/// kBlocks: as of ConvolutionKernels, up to kMaxFusedBlocks.
+template <int kBlocks>
+struct ConvolvedMixingKernels {
+  static void before(const ConvolvedMixingArgs& args, cudaStream_t stream);
+  static void after(const ConvolvedMixingArgs& args, ElementType type, cudaStream_t stream);
+};
+
 // --- rows (softmax_rows.cu) ---
 
 /// lse[map, row] from the partial maxima and sums of the row's tiles.

@@ -71,7 +71,8 @@ Status check(const LaunchPlan& launch) {
       {"score_keys", launch.score_keys, kTileKeys, kMaxStripKeys},
       {"convolution_keys", launch.convolution_keys, kTileKeys, kMaxStripKeys},
       {"mixing_keys", launch.mixing_keys, kTileKeys, kMaxStripKeys},
-      {"mixing_rows", launch.mixing_rows, kMixingWarps, kMaxMixingRows}};
+      {"mixing_rows", launch.mixing_rows, kMixingWarps, kMaxMixingRows},
+      {"fused_heads", launch.fused_heads, 1, kNeverFused}};
   for (const auto& [name, value, step, most] : numbers) {
     if (value >= 0 && value <= most && value % step == 0) continue;
     return fail(Status::InvalidArgument, std::string("launch plan: ") + name + " " +

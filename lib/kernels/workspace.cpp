@@ -12,7 +12,6 @@ namespace mta::kernels {
 namespace {
 
 constexpr std::size_t kAlignment = 256;
-constexpr int kUnitHeads = 16;  // of a mixing block
 
 /// Hands out aligned ranges of the workspace.
 class Layout {
@@ -266,6 +265,15 @@ bool forward_in_one_pass(const Problem& p) {
   const Convolution& conv = p.conv_before;
   return conv.kernel != nullptr && p.mix_before.weight == nullptr && weights_from_softmax(p) &&
          key_window(conv.pad_left, conv.key_span).blocks <= kMaxOnePassBlocks;
+}
+
+bool stages_are_fused(const Convolution& conv, const Mixing& mix, const WorkspacePlan& plan,
+                      int shared_bytes) {
+  if (conv.kernel == nullptr || mix.weight == nullptr) return false;
+  const MixingPlan blocks = mixing_plan(mix, plan.head_group, plan.head_group);
+  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+  return blocks.parts == 1 && blocks.heads_a_unit >= plan.launch.fused_heads &&
+         fused_stages_fit(window.blocks, conv.query_span, shared_bytes);
 }
 
 WorkspacePlan one_pass_plan(const Problem& p) {

@@ -123,6 +123,11 @@ inline bool weights_from_softmax(const Problem& p) {
 bool forward_in_one_pass(const Problem& p);
 WorkspacePlan one_pass_plan(const Problem& p);
 
+/// Does one kernel make this convolution and the mixing after it (convolved_mixing.cuh), on a card
+/// that gives a block `shared_bytes` of shared memory? The buffers are the same either way.
+bool stages_are_fused(const Convolution& conv, const Mixing& mix, const WorkspacePlan& plan,
+                      int shared_bytes);
+
 /// One chunk of a batch group and a head group: the rows of its forward stages, and of the gradient
 /// stages that lag behind them.
 struct Chunk {

@@ -303,6 +303,52 @@ TEST_F(Kernels, TwoRunsGiveTheSameBits) {
   }
 }
 
+/// Convolutions and the mixings after them that one kernel can make, every third of the paper's.
+KernelCase fusible_case(Generator& generator, int n) {
+  KernelCase c;
+  const bool paper = n % 3 == 0;
+  const int groups[] = {1, 2, 4, 8, 16, 3, 11};
+  const int before = paper ? 16 : groups[between(generator, 0, 6)];
+  const int heads = paper ? 16 : before * between(generator, 1, 20 / before);
+  c.problem = {.batch = between(generator, 1, 2),
+               .heads = heads,
+               .tokens = between(generator, 1, n % 4 == 0 ? 40 : 170),
+               .head_dim = 32,
+               .type = n % 2 == 0 ? ElementType::BFloat16 : ElementType::Float16,
+               .causality = n % 4 < 2 ? Causality::Double : Causality::Exact};
+  const auto convolution = [&] {
+    const int key_span = paper ? 11 : between(generator, 1, 17);
+    return kernels::Convolution{nullptr, nullptr, paper ? 6 : between(generator, 1, 9), key_span,
+                                paper ? 5 : between(generator, 0, key_span - 1)};
+  };
+  c.problem.conv_before = convolution();
+  c.problem.conv_after = convolution();
+  c.problem.mix_before.group = before;
+  c.problem.mix_after.group = heads > 16 ? before : heads;
+  if (n % 5 == 4) c.problem.conv_before.query_span = 0;
+  if (n % 5 == 3) c.problem.mix_after.group = 0;
+  if (n % 2 == 1) c.problem.dropout = {.rate = 0.2f, .seed = 5, .stream = 7};
+  fill(c, generator);
+  round_inputs(c);
+  return c;
+}
+
+TEST_F(Kernels, FusedStagesGiveTheBitsOfSeparateOnes) {
+  Generator generator(18);
+  for (int n = 0; n < case_count(120); ++n) {
+    KernelCase c = fusible_case(generator, n);
+    DeviceOptions options = random_options(generator);
+    options.forward_budget = n % 2 == 0 ? 0 : std::size_t{1} << 30;
+    c.problem.launch.fused_heads = 1;
+    const ReferenceResult fused = run_on_device(c, options);
+    c.problem.launch.fused_heads = kernels::kNeverFused;
+    const ReferenceResult separate = run_on_device(c, options);
+    EXPECT_EQ(fused.lse, separate.lse) << describe(c.problem);
+    for (const auto& [name, member, sizes] : kResults)
+      EXPECT_EQ(fused.*member, separate.*member) << describe(c.problem) << " " << name;
+  }
+}
+
 TEST_F(Kernels, TheDropoutStepOnTheDeviceMovesTheStream) {
   Generator generator(16);
   KernelCase c;

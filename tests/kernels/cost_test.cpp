@@ -28,6 +28,10 @@ TEST(Cost, MapBytesArePassesOfTwoBytesALogit) {
                        .group_after = 16};
   EXPECT_EQ(map_bytes(full, Pass::Forward), 2 * (5 + 5));
   EXPECT_EQ(map_bytes(full, Pass::Backward), 2 * (10 + 15));
+  CostShape fused = full;
+  fused.fused_before = fused.fused_after = true;
+  EXPECT_EQ(map_bytes(fused, Pass::Forward), 2 * (3 + 3));
+  EXPECT_EQ(map_bytes(fused, Pass::Backward), 2 * (10 + 14));
   // S is written and read once.
   EXPECT_EQ(map_bytes({.logits = 1, .head_dim = 64}, Pass::Forward), 2 * 2);
   const CostShape alone{

@@ -50,7 +50,8 @@ kernels::LaunchPlan random_launch(Generator& generator) {
           .score_keys = keys(),
           .convolution_keys = keys(),
           .mixing_keys = keys(),
-          .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5)};
+          .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5),
+          .fused_heads = between(generator, 1, kernels::kNeverFused)};
 }
 
 void fill_convolution(Convolution& conv, std::vector<float>& kernel, int heads,
@@ -138,7 +139,7 @@ std::string describe(const Problem& p) {
   const kernels::LaunchPlan& l = p.launch;
   if (l.score_keys > 0) {
     text << " launch " << l.chunk_rows << " " << l.score_keys << " " << l.convolution_keys << " "
-         << l.mixing_keys << " " << l.mixing_rows;
+         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads;
   }
   return text.str();
 }

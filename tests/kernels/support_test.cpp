@@ -64,6 +64,8 @@ TEST(Support, NamesWhatIsNotCovered) {
                  "launch plan: mixing_keys 100 is not a multiple of 64 up to 4096");
   p.launch = {.mixing_rows = 68};
   expect_refusal(p, Status::InvalidArgument, "mixing_rows 68 is not a multiple of 4 up to 64");
+  p.launch = {.fused_heads = 18};
+  expect_refusal(p, Status::InvalidArgument, "fused_heads 18 is not a multiple of 1 up to 17");
   p.launch = {.chunk_rows = -64};
   expect_refusal(p, Status::InvalidArgument, "launch plan: chunk_rows -64");
   p = valid();
@@ -109,6 +111,12 @@ TEST(SharedMemory, IsWhatTheLayoutsTake) {
   EXPECT_EQ(sum_shared_bytes(64), 2 * 3 * (64 * 72 + 64 * 72));
   EXPECT_EQ(convolution_shared_bytes(6, 16), 2 * (2 * 79 * 104 + 64 * 72) + 4 * 16 * 64);
   EXPECT_EQ(convolution_backward_shared_bytes(6, 16), 4 * (79 * 104 + 64 * 72) + 4 * 16 * 64);
+  EXPECT_EQ(fused_shared_bytes(3, 6), 2 * 16 * 37 * 88);
+  EXPECT_EQ(fused_shared_bytes(2, 3), 2 * 16 * (34 * 72 + 8));  // an odd number of 16-byte pieces
+  EXPECT_EQ(fused_query_span(3, 227 << 10), 10);
+  EXPECT_EQ(fused_query_span(3, 163 << 10), 0);
+  EXPECT_EQ(fused_query_span(2, 163 << 10), 4);
+  EXPECT_EQ(fused_query_span(2, 99 << 10), 0);
   EXPECT_EQ(mixing_shared_bytes(48, 2), 192 << 10);
   EXPECT_EQ(mixing_stages(48, 227 << 10), 2);
   EXPECT_EQ(mixing_stages(48, 163 << 10), 1);

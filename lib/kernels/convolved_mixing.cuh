@@ -1,0 +1,383 @@
+// Stage: a kq convolution and the head mixing that follows it, forward, in one kernel: before the
+// softmax from S, after it from M.
+//
+// A block makes 32 rows x 64 keys of all heads of one mixing unit (16, or fewer). Shared memory has
+// the input of every head with its halo:
+//
+//   1  each warp loads its heads, turns M into exp(M - lse) where that is wanted, convolves them on
+//      the matrix unit and writes the result, 16-bit, over the input of the same head
+//   2  one barrier
+//   3  each warp mixes all heads of its rows, 64 keys at a time, straight to the target
+//
+// The words of a convolved row lie in an order (`Words` below) that lets step 1 store and step 3
+// write to memory 16 bytes at a time: a lane's outputs of the matrix unit are then neighbours.
+#pragma once
+
+#include "lib/kernels/head_mixing_points.cuh"
+#include "lib/kernels/toeplitz.cuh"
+
+namespace mta::kernels {
+
+constexpr int kFusedWarps = 8;
+constexpr int kFusedThreads = kFusedWarps * kWarp;
+constexpr int kRowsAWarp = kFusedRows / kFusedWarps;
+
+/// Copies one head's tile with its halo, and finishes what it copied: a lane keeps to one 16-byte
+/// column and takes every kStep-th row of it.
+template <int kBlocks>
+class HeadTile {
+  using Shape = TileShape<kBlocks>;
+  static constexpr int kStep = kWarp / Shape::kChunks;
+
+ public:
+  /// Rows first_row + 0..rows-1, keys from `first_key` on; those from `end_row` on, and all of them
+  /// where there is no such head, are zero.
+  __device__ HeadTile(const MapView& view, int first_row, int rows, int end_row, int first_key,
+                      int tokens, int reach)
+      : pitch_(view.pitch), ring_(view.ring), rows_(rows), reach_(reach), tokens_(tokens) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    column_ = lane % Shape::kChunks * kChunk;
+    line_ = lane / Shape::kChunks < kStep ? lane / Shape::kChunks : rows;
+    key_ = first_key + column_;
+    first_row_ = first_row;
+    // Row r is inside where begin_ <= r < begin_ + count_: not above the map, and not so high that
+    // the diagonal has not come to this column.
+    begin_ = max(key_ - reach, 0) - first_row;
+    const bool outside = key_ < 0 || key_ >= tokens;
+    count_ = outside ? 0 : max(end_row - first_row - begin_, 0);
+    const int slot = ring_slot(first_row + view.ring, view.ring);
+    wrap_ = view.ring - slot;  // rows from this one on are at the ring's beginning
+    offset_ = static_cast<std::ptrdiff_t>(slot + line_) * view.pitch + (outside ? 0 : key_);
+  }
+
+  /// `map` as in map_lines. Pieces outside the map (and past `reach`) become zeros.
+  __device__ void start(Number* tile, const Number* map, bool is_head) const {
+    const Number* source = map + offset_;
+    Number* target = tile + line_ * Shape::kPitch + column_;
+    const unsigned count = is_head ? static_cast<unsigned>(count_) : 0u;
+    int r = line_;
+#pragma unroll 1
+    for (int part = 0; part < 2; ++part) {
+      const int end = part == 0 ? min(wrap_, rows_) : rows_;
+#pragma unroll 4
+      for (; r < end; r += kStep) {
+        copy_async(target, source, static_cast<unsigned>(r - begin_) < count);
+        source += kStep * static_cast<std::ptrdiff_t>(pitch_);
+        target += kStep * Shape::kPitch;
+      }
+      source -= static_cast<std::ptrdiff_t>(ring_) * pitch_;
+    }
+  }
+
+  /// Are there pieces that are partly outside?
+  __device__ bool crosses_edge(int first_key) const {
+    const int end = first_key + Shape::kColumns;
+    return end > first_row_ + reach_ + 1 || end > tokens_;
+  }
+
+  /// After the copy: `transform(chunk, row)` of what this lane copied, zero outside the map.
+  template <class Transform>
+  __device__ void finish(Number* tile, Transform&& transform) const {
+    Number* target = tile + line_ * Shape::kPitch + column_;
+#pragma unroll 4
+    for (int r = line_; r < rows_; r += kStep, target += kStep * Shape::kPitch) {
+      if (static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_)) continue;
+      const int row = first_row_ + r, left = min(tokens_, row + reach_ + 1) - key_;
+      uint4* piece = reinterpret_cast<uint4*>(target);
+      uint4 chunk = transform(*piece, row);
+      if (left < kChunk) chunk = keep_first(chunk, left);
+      *piece = chunk;
+    }
+  }
+
+ private:
+  int pitch_, ring_, rows_, reach_, tokens_;
+  int column_, line_, key_, first_row_;
+  int begin_, count_, wrap_;
+  std::ptrdiff_t offset_;
+};
+
+/// Sixteen rows of a head, whose first input row is `tile`'s first. `bands` are the head's tables,
+/// in memory: the next offset's are on their way while one is used.
+template <int kBlocks>
+__device__ inline void convolve_head(Block& out, const Number* tile, const Word* bands,
+                                     int query_span, int slack, bool keys_up_to_output,
+                                     int first_row, int first_key) {
+  using Shape = TileShape<kBlocks>;
+  const Lane lane = lane_place();
+  const Number* corner = tile + square_offset(Shape::kPitch);
+  Word band[kBlocks];
+  load_band<kBlocks>(band, bands, slack);
+#pragma unroll 1
+  for (int a = 0; a < query_span; ++a) {
+    Word next[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
+    bands += a + 1 < query_span ? table_words(kBlocks) : 0;
+    load_band<kBlocks>(next, bands, slack);
+    load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner + a * Shape::kPitch);
+    if (keys_up_to_output) {
+#pragma unroll
+      for (int b = 0; b < Shape::kChunks; ++b) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = first_row + lane.g + 8 * half, key = first_key + 8 * b + 2 * lane.q;
+          x[b][half] = keep_pair(x[b][half], key <= row, key + 1 <= row);
+        }
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < 8; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) band[b] = next[b];
+  }
+}
+
+/// A convolved row in shared memory. Words n (keys 2n and 2n+1 of the tile) lie as
+///
+///   place   0  1  2  3 | 4  5  6  7 | ...          word 16 h + 4 i + q at place 16 h + 4 q + i
+///   word    0  4  8 12 | 1  5  9 13 | ...
+///
+/// so that the four words that a lane of a convolution has of a row in four neighbouring blocks
+/// (4t + q) are one 16-byte piece, and so are those of a mixing (4q + t). Odd rows start one piece
+/// later: the two rows that eight lanes write at a time then use different banks.
+template <int kPitch>
+struct Words {
+  __device__ static Number* row(Number* tile, int r) { return tile + r * kPitch + r % 2 * kChunk; }
+};
+
+/// Writes sixteen rows, rounded to fp16, over the first ones that they were made from.
+template <int kPitch>
+__device__ inline void store_convolved(Number* tile, const Block& out) {
+  const Lane lane = lane_place();
+  Number* row = Words<kPitch>::row(tile, lane.g) + lane.q * kChunk;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const auto word = [&](int t) {
+        return pack<Half>(out[4 * h + t][2 * half], out[4 * h + t][2 * half + 1]);
+      };
+      *reinterpret_cast<uint4*>(row + 8 * half * kPitch + 32 * h) = {word(0), word(1), word(2),
+                                                                     word(3)};
+    }
+  }
+}
+
+/// Where a warp's lane reads and writes the mixing of its rows: heads g and g+8, the tile's key
+/// groups q and q+4, as in output layout.
+struct FusedStore {
+  std::ptrdiff_t first, second;  // of heads g and g+8, from the map's data on; -1: no such head
+  __device__ FusedStore(const MapView& view, const MixingPlace& place, int heads, int key) {
+    const auto offset = [&](int half) {
+      const int map = output_map(place, heads, half);
+      return map < 0 ? std::ptrdiff_t{-1}
+                     : static_cast<std::ptrdiff_t>(map) * view.ring * view.pitch + key +
+                           8 * lane_place().q;
+    };
+    first = offset(0);
+    second = offset(1);
+  }
+  __device__ void operator()(const MapView& view, int slot, const Points& points) const {
+    Number* const row = view.data + static_cast<std::ptrdiff_t>(slot) * view.pitch;
+    if (first >= 0) {
+      *reinterpret_cast<uint4*>(row + first) = points.chunk[0];
+      *reinterpret_cast<uint4*>(row + first + 32) = points.chunk[1];
+    }
+    if (second >= 0) {
+      *reinterpret_cast<uint4*>(row + second) = points.chunk[2];
+      *reinterpret_cast<uint4*>(row + second + 32) = points.chunk[3];
+    }
+  }
+};
+
+/// The convolved heads of one row, as they are, in output layout. `corner` is the lane's ldmatrix
+/// address: head lane % 16, the second of two blocks for the upper lanes.
+__device__ inline Points convolved_points(const Number* corner) {
+  Points points;
+#pragma unroll
+  for (int t = 0; t < 8; t += 2) {
+    Word square[4];
+    load_blocks(square, corner + t * kChunk);
+    Word* const low = &points.chunk[t / 4].x + t % 4;
+    Word* const high = &points.chunk[2 + t / 4].x + t % 4;
+    low[0] = square[0], high[0] = square[1], low[1] = square[2], high[1] = square[3];
+  }
+  return points;
+}
+
+/// W times the convolved heads of one row, in output layout.
+template <class E>
+__device__ inline Points mix_convolved(const WeightBlock& w, const Number* corner) {
+  Points points;
+#pragma unroll
+  for (int t = 0; t < 8; t += 2) {
+    Word square[4];
+    load_blocks_transposed(square, corner + t * kChunk);
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      float mixed[4] = {};
+      mma_k16<Half>(mixed, w.a[0], w.a[1], w.a[2], w.a[3], square[2 * n], square[2 * n + 1]);
+      (&points.chunk[t / 4].x)[t % 4 + n] = pack<E>(mixed[0], mixed[1]);
+      (&points.chunk[2 + t / 4].x)[t % 4 + n] = pack<E>(mixed[2], mixed[3]);
+    }
+  }
+  return points;
+}
+
+/// The lane's ldmatrix address in row r of the convolved heads.
+template <int kBlocks>
+__device__ inline const Number* convolved_corner(Number* shared, int head_numbers, int r) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  return Words<TileShape<kBlocks>::kPitch>::row(shared, r) + lane % 16 * head_numbers +
+         lane / 16 * kChunk;
+}
+
+/// Where a block stands.
+struct FusedPlace {
+  MixingPlace unit;
+  int first_map, first_row, end_row, first_key;
+};
+__device__ inline FusedPlace fused_place(const ConvolvedMixingArgs& args, int tile) {
+  FusedPlace place = {};
+  place.unit.batch = static_cast<int>(blockIdx.z) / args.plan.units;
+  place.unit.unit = static_cast<int>(blockIdx.z) % args.plan.units;
+  place.unit.heads = mixing_unit(args.plan, place.unit.unit, args.extent.heads);
+  place.first_map = place.unit.batch * args.extent.heads + place.unit.heads.in_first;
+  place.first_row = args.extent.rows.begin + static_cast<int>(blockIdx.y) * kFusedRows;
+  place.end_row = min(place.first_row + kFusedRows, args.extent.rows.end);
+  place.first_key = tile * kTileKeys;
+  return place;
+}
+
+/// Step 1: the unit's heads, convolved, in shared memory. A warp takes every eighth head; heads
+/// that the unit does not have are zero.
+template <int kBlocks, MapKind kKind>
+__device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
+                              const FusedPlace& place) {
+  using Shape = TileShape<kBlocks>;
+  constexpr int kHeads = kUnitHeads / kFusedWarps;
+  const Extent& extent = args.extent;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, halo_rows = args.query_span - 1,
+            loaded_key = place.first_key - args.window.halo, heads = place.unit.heads.in_count;
+  const HeadTile<kBlocks> stream(args.source, place.first_row - halo_rows, kFusedRows + halo_rows,
+                                 extent.rows.end, loaded_key, extent.tokens, extent.reach);
+#pragma unroll
+  for (int n = 0; n < kHeads; ++n) {
+    const int head = warp + n * kFusedWarps;
+    stream.start(shared + head * head_numbers,
+                 map_lines(args.source, place.first_map + (head < heads ? head : 0)), head < heads);
+    commit_copies();
+  }
+  const bool near_diagonal = place.first_key + kTileKeys + 8 * kBlocks > place.first_row;
+#pragma unroll 1
+  for (int n = 0; n < kHeads; ++n) {
+    const int head = warp + n * kFusedWarps;
+    Number* const tile = shared + head * head_numbers;
+    if (n + 1 < kHeads) {
+      wait_for_copies<kHeads - 1>();
+    } else {
+      wait_for_copies<0>();
+    }
+    if (head >= heads) continue;
+    if (kKind == MapKind::SoftmaxWeights) {
+      const float* lse =
+          args.lse + static_cast<std::size_t>(place.first_map + head) * extent.tokens;
+      stream.finish(tile, [&](uint4 chunk, int row) {
+        return softmax_weights<Half>(chunk, lse[row] * kLog2e);
+      });
+    } else if (stream.crosses_edge(loaded_key)) {
+      stream.finish(tile, [](uint4 chunk, int) { return chunk; });
+    }
+    __syncwarp();
+    const Word* bands = args.tables + static_cast<std::size_t>(place.unit.heads.in_first + head) *
+                                          args.query_span * table_words(kBlocks);
+#pragma unroll 1
+    for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
+      Block out = {};
+      Number* const rows = tile + m * Shape::kPitch;
+      convolve_head<kBlocks>(out, rows, bands, args.query_span, args.window.slack,
+                             extent.reach > 0 && near_diagonal, place.first_row + m, loaded_key);
+      mask_block(out, place.first_row + m, place.first_key, extent.tokens, 0);
+      __syncwarp();  // all lanes have read the rows
+      store_convolved<Shape::kPitch>(rows, out);
+    }
+  }
+}
+
+/// Dropout on A of one row, in output layout.
+template <class E>
+__device__ inline void drop_outputs(Points& points, const DropoutArgs& dropout,
+                                    const FusedPlace& place, int heads, int row) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int key = place.first_key + 8 * lane_place().q + n % 2 * 32;
+    points.chunk[n] =
+        drop<E>(points.chunk[n], dropout, output_map(place.unit, heads, n / 2), row, key);
+  }
+}
+
+/// M = W conv(S) with its row statistics, or A = dropout(W conv(exp(M - lse))). Grid: (key tiles,
+/// row tiles of 32, batch x units).
+template <int kBlocks, MapKind kKind, class E>
+__global__ void __launch_bounds__(kFusedThreads, kFusedBlocks)
+    convolved_mixing_kernel(const ConvolvedMixingArgs args) {
+  wait_for_previous_kernel();
+  Number* const shared = dynamic_shared<Number>();
+  const Extent& extent = args.extent;
+  const FusedPlace place = fused_place(args, static_cast<int>(blockIdx.x));
+  if (static_cast<int>(blockIdx.x) >= key_tiles(place.end_row - 1, extent.tokens, 0)) return;
+  const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
+  convolve_unit<kBlocks, kKind>(shared, head_numbers, args, place);
+  const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
+  const FusedStore store(args.target, place.unit, extent.heads, place.first_key);
+  const RowSlots slots(args.target, place.first_row);
+  __syncthreads();
+#pragma unroll 1
+  for (int n = 0; n < kRowsAWarp; ++n) {
+    const int r = static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp + n, row = place.first_row + r;
+    if (row >= place.end_row) break;
+    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, r);
+    if (args.convolved.data != nullptr) {
+      store(args.convolved, slots(r), convolved_points(corner));
+    }
+    Points out = mix_convolved<E>(w, corner);
+    if (kKind == MapKind::SoftmaxWeights && args.dropout.threshold > 0)
+      drop_outputs<E>(out, args.dropout, place, extent.heads, row);
+    store(args.target, slots(r), out);
+    if (kKind == MapKind::Scores && args.statistics.partials != nullptr) {
+      store_mixed_partials(out, args.statistics, place.unit, extent.heads, row, place.first_key);
+    }
+  }
+}
+
+inline dim3 fused_grid(const ConvolvedMixingArgs& args) {
+  const Extent& extent = args.extent;
+  return dim3(static_cast<unsigned>(key_tiles(extent.rows.end - 1, extent.tokens, 0)),
+              static_cast<unsigned>(ceil_div(extent.rows.size(), kFusedRows)),
+              static_cast<unsigned>(extent.maps / extent.heads * args.plan.units));
+}
+
+template <int kBlocks>
+void launch_fused(void (*kernel)(ConvolvedMixingArgs), const ConvolvedMixingArgs& args,
+                  cudaStream_t stream) {
+  const int bytes = fused_shared_bytes(kBlocks, args.query_span);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, fused_grid(args), kFusedThreads, bytes, stream, args);
+}
+
+template <int kBlocks>
+void ConvolvedMixingKernels<kBlocks>::before(const ConvolvedMixingArgs& args, cudaStream_t stream) {
+  launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::Scores, Half>, args, stream);
+}
+template <int kBlocks>
+void ConvolvedMixingKernels<kBlocks>::after(const ConvolvedMixingArgs& args, ElementType type,
+                                            cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::SoftmaxWeights, Brain>, args,
+                          stream);
+  } else {
+    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::SoftmaxWeights, Half>, args,
+                          stream);
+  }
+}
+
+}  // namespace mta::kernels
