@@ -4,6 +4,7 @@
 #include "lib/core/version.h"
 #include "lib/kernels/attention.h"
 #include "lib/kernels/cost.h"
+#include "lib/kernels/device.h"
 #include "lib/kernels/workspace.h"
 #include "tests/cuda/device_memory.h"
 
@@ -84,7 +85,9 @@ std::vector<Case> cases() {
           {"toy_full", with_mixing(with_convolutions(toy, 2, 9, true, true), 2)}};
 }
 
-CostShape cost_shape(const Problem& p) {
+CostShape cost_shape(const Problem& p, Direction direction, std::size_t bytes) {
+  const WorkspacePlan plan = workspace_plan(p, direction, bytes);
+  const int shared_bytes = current_device().shared_bytes;
   const auto taps = [](const Convolution& c) { return c.query_span * c.key_span; };
   return {.logits = causal_logits(p.batch, p.heads, p.tokens),
           .head_dim = p.head_dim,
@@ -92,7 +95,9 @@ CostShape cost_shape(const Problem& p) {
           .taps_after = taps(p.conv_after),
           .group_before = p.mix_before.group,
           .group_after = p.mix_after.group,
-          .forward_in_one_pass = forward_in_one_pass(p)};
+          .forward_in_one_pass = forward_in_one_pass(p),
+          .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
+          .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes)};
 }
 
 template <class Value>
@@ -146,6 +151,7 @@ class Bench {
                                     {workspace_->get(), backward_bytes}},
                                    stream));
   }
+  const Problem& problem() const { return problem_; }
   std::size_t forward_bytes = 0, backward_bytes = 0;
 
  private:
@@ -250,25 +256,26 @@ std::string run_case(const Case& c, int repeats) {
   }
   const Timing forward = time_graph([&](cudaStream_t s) { bench.forward(s); }, repeats);
   const Timing backward = time_graph([&](cudaStream_t s) { bench.backward(s); }, repeats);
-  const Problem& p = c.problem;
-  const CostShape cost = cost_shape(p);
+  const Problem& p = bench.problem();
+  const CostShape forward_cost = cost_shape(p, Direction::Forward, bench.forward_bytes),
+                  backward_cost = cost_shape(p, Direction::Backward, bench.backward_bytes);
   std::printf(
       "%-18s forward %7.3f  backward %7.3f  both %7.3f ms   workspace %5zu / %5zu MiB   maps %4.2f "
       "/ %4.2f TB/s\n",
       c.name.c_str(), forward.median_ms, backward.median_ms, forward.median_ms + backward.median_ms,
       bench.forward_bytes >> 20, bench.backward_bytes >> 20,
-      map_bytes(cost, Pass::Forward) / forward.median_ms * 1e-9,
-      map_bytes(cost, Pass::Backward) / backward.median_ms * 1e-9);
+      map_bytes(forward_cost, Pass::Forward) / forward.median_ms * 1e-9,
+      map_bytes(backward_cost, Pass::Backward) / backward.median_ms * 1e-9);
   std::fflush(stdout);
   std::ostringstream text;
   text << "    {\"case\": \"" << c.name << "\", " << stages_json(p) << ", \"repeats\": " << repeats
        << ", \"forward_workspace\": " << bench.forward_bytes
        << ", \"backward_workspace\": " << bench.backward_bytes << ",\n     "
-       << json_of("forward", forward, operations(cost, Pass::Forward),
-                  map_bytes(cost, Pass::Forward))
+       << json_of("forward", forward, operations(forward_cost, Pass::Forward),
+                  map_bytes(forward_cost, Pass::Forward))
        << ",\n     "
-       << json_of("backward", backward, operations(cost, Pass::Backward),
-                  map_bytes(cost, Pass::Backward))
+       << json_of("backward", backward, operations(backward_cost, Pass::Backward),
+                  map_bytes(backward_cost, Pass::Backward))
        << "}";
   return text.str();
 }
