@@ -1,30 +1,136 @@
 // The formulas.
 #include "lib/kernels/cost.h"
 
+#include <algorithm>
+
 namespace mta::kernels {
+namespace {
+
+constexpr double kBytes = 2;  // of a number in a map or tensor
+
+/// Adds up stages, given by what they do to each logit and each row.
+class Stages {
+ public:
+  explicit Stages(const CostShape& shape) : shape_(shape) {}
+
+  /// `maps` and `tensors` that it reads or writes, `multiplications` a logit.
+  void add(const char* name, int maps, int tensors, int multiplications) {
+    const double map_bytes = kBytes * shape_.logits * maps;
+    all_.push_back({name, map_bytes, map_bytes + kBytes * shape_.rows * shape_.head_dim * tensors,
+                    2 * shape_.logits * multiplications});
+  }
+  const std::vector<StageCost>& all() const { return all_; }
+
+ private:
+  const CostShape& shape_;
+  std::vector<StageCost> all_;
+};
+
+/// A convolution and the mixing after it, in two kernels or in one.
+struct ConvolvedMixing {
+  int taps, group;
+  bool fused;
+  const char *convolution, *mixing, *both;
+};
+
+/// `kept`: the convolved map is wanted later.
+void add(Stages& stages, const ConvolvedMixing& pair, bool kept) {
+  if (pair.fused) {
+    stages.add(pair.both, kept ? 3 : 2, 0, pair.taps + pair.group);
+    return;
+  }
+  if (pair.taps > 0) stages.add(pair.convolution, 2, 0, pair.taps);
+  if (pair.group > 0) stages.add(pair.mixing, 2, 0, pair.group);
+}
+
+std::vector<StageCost> forward_stages(const CostShape& s) {
+  Stages stages(s);
+  if (s.forward_in_one_pass) {
+    stages.add("forward in one pass", 0, 4, 2 * s.head_dim + s.taps_before);
+    return stages.all();
+  }
+  stages.add("scores", 1, 2, s.head_dim);
+  add(stages,
+      {s.taps_before, s.group_before, s.fused_before, "convolution before softmax",
+       "mixing before softmax", "convolution and mixing before softmax"},
+      false);
+  add(stages,
+      {s.taps_after, s.group_after, s.fused_after, "convolution after softmax",
+       "mixing after softmax", "convolution and mixing after softmax"},
+      false);
+  stages.add("weighted sum", 1, 2, s.head_dim);
+  return stages.all();
+}
+
+std::vector<StageCost> backward_stages(const CostShape& s) {
+  Stages stages(s);
+  stages.add("scores, again", 1, 2, s.head_dim);
+  add(stages,
+      {s.taps_before, s.group_before, s.fused_before, "convolution before softmax, again",
+       "mixing before softmax, again", "convolution and mixing before softmax, again"},
+      true);
+  if (s.taps_after > 0) stages.add("convolution after softmax, again", 2, 0, s.taps_after);
+  // Where nothing stands after the softmax it also reads M, for the dots of rows.
+  const bool with_dots = s.taps_after == 0 && s.group_after == 0;
+  stages.add("gradient of the weights", with_dots ? 2 : 1, 2, s.head_dim);
+  if (s.group_after > 0) stages.add("mixing after softmax, backward", 4, 0, 3 * s.group_after);
+  if (s.taps_after > 0) stages.add("convolution after softmax, backward", 3, 0, 2 * s.taps_after);
+  if (s.group_before > 0) {
+    stages.add("softmax and mixing before it, backward", 4, 0, 2 * s.group_before);
+  } else {
+    stages.add("softmax, backward", 3, 0, 0);
+  }
+  if (s.taps_before > 0) {
+    stages.add("convolution before softmax, backward", 3, 0, 2 * s.taps_before);
+  }
+  stages.add("gradient of q", 1, 2, s.head_dim);
+  stages.add("gradients of k and v", 2, 4, 2 * s.head_dim);
+  return stages.all();
+}
+
+}  // namespace
 
 double causal_logits(double batch, double heads, double tokens) {
   return 0.5 * batch * heads * tokens * (tokens + 1);
 }
 
-double operations(const CostShape& s, Pass pass) {
-  const bool backward = pass == Pass::Backward;
-  const int stages = s.taps_before + s.taps_after + s.group_before + s.group_after;
-  return 2.0 * s.logits * ((backward ? 5 : 2) * s.head_dim + (backward ? 3 : 1) * stages);
+CostShape cost_shape(const Problem& p, Direction direction, std::size_t workspace_bytes,
+                     int shared_bytes) {
+  const auto taps = [](const Convolution& c) {
+    return c.kernel == nullptr ? 0 : c.query_span * c.key_span;
+  };
+  const auto group = [](const Mixing& m) { return m.weight == nullptr ? 0 : m.group; };
+  const WorkspacePlan plan = workspace_plan(p, direction, workspace_bytes);
+  return {.logits = causal_logits(p.batch, p.heads, p.tokens),
+          .rows = static_cast<double>(p.batch) * p.heads * p.tokens,
+          .head_dim = p.head_dim,
+          .taps_before = taps(p.conv_before),
+          .taps_after = taps(p.conv_after),
+          .group_before = group(p.mix_before),
+          .group_after = group(p.mix_after),
+          .forward_in_one_pass = forward_in_one_pass(p),
+          .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
+          .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes)};
 }
 
-double map_bytes(const CostShape& s, Pass pass) {
-  if (pass == Pass::Forward && s.forward_in_one_pass) return 0;
-  const int conv_before = s.taps_before > 0, conv_after = s.taps_after > 0;
-  const int mix_before = s.group_before > 0, mix_after = s.group_after > 0;
-  const int again = 1 + 2 * conv_before + 2 * mix_before + 2 * conv_after;  // S, C, M, R
-  const int fused =
-      (s.fused_before ? 1 : 0) + (s.fused_after ? 1 : 0);  // C, R neither kept nor read
-  if (pass == Pass::Forward) return 2.0 * s.logits * (again + 2 * mix_after + 1 - 2 * fused);
-  const int d_weights = 1 + (conv_after || mix_after ? 0 : 1);  // with the dots, M is read too
-  const int sums = 3, softmax = mix_before ? 4 : 3, unconvolve = 3 * (conv_before + conv_after);
-  const int kept = s.fused_before ? 1 : 0;  // C is kept for later, not read by the next stage
-  return 2.0 * s.logits * (again - kept + d_weights + 4 * mix_after + sums + softmax + unconvolve);
+std::vector<StageCost> stage_costs(const CostShape& shape, Pass pass) {
+  return pass == Pass::Forward ? forward_stages(shape) : backward_stages(shape);
+}
+
+double floor_seconds(const StageCost& cost, double bytes_per_s, double operations_per_s) {
+  return std::max(cost.bytes / bytes_per_s, cost.operations / operations_per_s);
+}
+
+double operations(const CostShape& shape, Pass pass) {
+  double sum = 0;
+  for (const StageCost& stage : stage_costs(shape, pass)) sum += stage.operations;
+  return sum;
+}
+
+double map_bytes(const CostShape& shape, Pass pass) {
+  double sum = 0;
+  for (const StageCost& stage : stage_costs(shape, pass)) sum += stage.map_bytes;
+  return sum;
 }
 
 }  // namespace mta::kernels

@@ -85,21 +85,6 @@ std::vector<Case> cases() {
           {"toy_full", with_mixing(with_convolutions(toy, 2, 9, true, true), 2)}};
 }
 
-CostShape cost_shape(const Problem& p, Direction direction, std::size_t bytes) {
-  const WorkspacePlan plan = workspace_plan(p, direction, bytes);
-  const int shared_bytes = current_device().shared_bytes;
-  const auto taps = [](const Convolution& c) { return c.query_span * c.key_span; };
-  return {.logits = causal_logits(p.batch, p.heads, p.tokens),
-          .head_dim = p.head_dim,
-          .taps_before = taps(p.conv_before),
-          .taps_after = taps(p.conv_after),
-          .group_before = p.mix_before.group,
-          .group_after = p.mix_after.group,
-          .forward_in_one_pass = forward_in_one_pass(p),
-          .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
-          .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes)};
-}
-
 template <class Value>
 std::vector<Value> random_values(std::size_t count, double sigma) {
   static std::mt19937 generator(7);
@@ -257,8 +242,11 @@ std::string run_case(const Case& c, int repeats) {
   const Timing forward = time_graph([&](cudaStream_t s) { bench.forward(s); }, repeats);
   const Timing backward = time_graph([&](cudaStream_t s) { bench.backward(s); }, repeats);
   const Problem& p = bench.problem();
-  const CostShape forward_cost = cost_shape(p, Direction::Forward, bench.forward_bytes),
-                  backward_cost = cost_shape(p, Direction::Backward, bench.backward_bytes);
+  const int shared_bytes = current_device().shared_bytes;
+  const CostShape forward_cost =
+                      cost_shape(p, Direction::Forward, bench.forward_bytes, shared_bytes),
+                  backward_cost =
+                      cost_shape(p, Direction::Backward, bench.backward_bytes, shared_bytes);
   std::printf(
       "%-18s forward %7.3f  backward %7.3f  both %7.3f ms   workspace %5zu / %5zu MiB   maps %4.2f "
       "/ %4.2f TB/s\n",

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
 namespace mta::kernels {
 namespace {
 
@@ -38,6 +41,71 @@ TEST(Cost, MapBytesArePassesOfTwoBytesALogit) {
       .logits = 1, .head_dim = 64, .taps_before = 66, .forward_in_one_pass = true};
   EXPECT_EQ(map_bytes(alone, Pass::Forward), 0);
   EXPECT_EQ(map_bytes(alone, Pass::Backward), 2 * (3 + 2 + 3 + 3 + 3));
+}
+
+TEST(Cost, StagesHaveNamesOfTheirOwnAndTheWorkOfTheChain) {
+  const CostShape full{.logits = 10,
+                       .rows = 4,
+                       .head_dim = 64,
+                       .taps_before = 66,
+                       .taps_after = 18,
+                       .group_before = 16,
+                       .group_after = 2};
+  std::set<std::string> names;
+  for (const Pass pass : {Pass::Forward, Pass::Backward}) {
+    for (const StageCost& stage : stage_costs(full, pass)) {
+      EXPECT_TRUE(names.insert(stage.name).second) << stage.name;
+      EXPECT_GE(stage.bytes, stage.map_bytes) << stage.name;
+      EXPECT_GT(stage.operations, 0) << stage.name;
+    }
+  }
+  EXPECT_EQ(names.size(), 6U + 11U);
+  CostShape fused = full;
+  fused.fused_before = fused.fused_after = true;
+  ASSERT_EQ(stage_costs(fused, Pass::Forward).size(), 4U);
+  EXPECT_STREQ(stage_costs(fused, Pass::Forward)[1].name, "convolution and mixing before softmax");
+  EXPECT_EQ(stage_costs(fused, Pass::Backward).size(), 10U);
+  for (const Pass pass : {Pass::Forward, Pass::Backward}) {
+    EXPECT_EQ(operations(fused, pass), operations(full, pass)) << "the method's, however computed";
+  }
+  const StageCost scores = stage_costs(full, Pass::Forward).front();
+  EXPECT_STREQ(scores.name, "scores");
+  EXPECT_EQ(scores.map_bytes, 2 * 10);
+  EXPECT_EQ(scores.bytes, 2 * 10 + 2 * 4 * 64 * 2) << "S, q and k";
+  EXPECT_EQ(scores.operations, 2 * 10 * 64);
+}
+
+TEST(Cost, ForwardInOnePassIsOneStageThatReadsAndWritesTokens) {
+  const std::vector<StageCost> stages = stage_costs(
+      {.logits = 10, .rows = 4, .head_dim = 64, .taps_before = 66, .forward_in_one_pass = true},
+      Pass::Forward);
+  ASSERT_EQ(stages.size(), 1U);
+  EXPECT_EQ(stages[0].bytes, 2 * 4 * 64 * 4);
+  EXPECT_EQ(stages[0].operations, 2 * 10 * (2 * 64 + 66));
+}
+
+TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
+  constexpr float kThere[1] = {};
+  constexpr std::size_t kBytes = std::size_t{512} << 20;
+  constexpr int kHopper = 227 << 10, kAda = 99 << 10;  // shared memory of a block
+  Problem p{.batch = 2, .heads = 16, .tokens = 100, .head_dim = 64};
+  p.conv_before = {.kernel = kThere, .query_span = 6, .key_span = 11, .pad_left = 5};
+  const CostShape alone = cost_shape(p, Direction::Forward, kBytes, kHopper);
+  EXPECT_TRUE(alone.forward_in_one_pass);
+  EXPECT_EQ(alone.logits, 2 * 16 * 5050);
+  EXPECT_EQ(alone.rows, 2 * 16 * 100);
+  EXPECT_EQ(alone.taps_before, 66);
+  EXPECT_EQ(alone.taps_after + alone.group_before + alone.group_after, 0);
+  p.mix_before = {.weight = kThere, .group = 16};
+  EXPECT_TRUE(cost_shape(p, Direction::Backward, kBytes, kHopper).fused_before);
+  EXPECT_FALSE(cost_shape(p, Direction::Backward, kBytes, kAda).fused_before);
+  EXPECT_FALSE(cost_shape(p, Direction::Forward, kBytes, kHopper).forward_in_one_pass);
+}
+
+TEST(Cost, TheFloorIsTheLongerOfMovingAndComputing) {
+  const StageCost stage{.name = "", .map_bytes = 0, .bytes = 30, .operations = 100};
+  EXPECT_EQ(floor_seconds(stage, 10, 1000), 3);
+  EXPECT_EQ(floor_seconds(stage, 1000, 10), 10);
 }
 
 }  // namespace
