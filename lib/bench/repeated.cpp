@@ -3,7 +3,6 @@
 
 #include "lib/train/device.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/util/Exception.h>
 
@@ -71,17 +70,10 @@ void release_unused_memory(c10::Device device) {
 }
 
 std::int64_t peak_bytes_of(c10::Device device, const std::function<void()>& work) {
-  auto* const allocator = at::getDeviceAllocator(device.type());
-  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  const auto bytes = [&] {
-    return allocator->getDeviceStats(device.index()).allocated_bytes[kAll];
-  };
-  at::empty({1}, at::TensorOptions(device));  // before its first tensor it knows no device
-  allocator->resetPeakStats(device.index());
-  const std::int64_t before = bytes().current;
+  const std::int64_t before = restart_peak_memory(device);
   work();
   synchronize(device);
-  return bytes().peak - before;
+  return peak_memory_bytes(device) - before;
 }
 
 std::int64_t peak_memory_of(c10::Device device, const std::function<void()>& work) {

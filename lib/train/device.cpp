@@ -79,6 +79,18 @@ DeviceInfo describe_gpu(int index) {
   return info;
 }
 
+/// Knows its device: it does not before its first tensor.
+c10::DeviceAllocator* allocator_of(at::Device device) {
+  at::empty({1}, at::TensorOptions(device));
+  return at::getDeviceAllocator(device.type());
+}
+
+/// Bytes of tensors on a GPU: those of now, and the most so far.
+c10::CachingAllocator::Stat tensor_bytes(at::Device device) {
+  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return allocator_of(device)->getDeviceStats(device.index()).allocated_bytes[kAll];
+}
+
 }  // namespace
 
 at::Device resolve_device(const std::string& request) {
@@ -148,12 +160,12 @@ std::int64_t peak_memory_bytes(at::Device device) {
     ::getrusage(RUSAGE_SELF, &usage);
     return usage.ru_maxrss * kKibibyte;
   }
-  constexpr auto kAll = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  at::empty({1}, at::TensorOptions(device));  // before its first tensor it knows no device
-  return at::getDeviceAllocator(device.type())
-      ->getDeviceStats(device.index())
-      .allocated_bytes[kAll]
-      .peak;
+  return tensor_bytes(device).peak;
+}
+
+std::int64_t restart_peak_memory(at::Device device) {
+  allocator_of(device)->resetPeakStats(device.index());
+  return tensor_bytes(device).current;
 }
 
 std::string libtorch_version() {

@@ -48,6 +48,8 @@ void use_deterministic_algorithms(at::Device device, bool wanted);
 
 /// The most memory in use so far: by the process for the CPU, by tensors for a GPU. Bytes.
 std::int64_t peak_memory_bytes(at::Device device);
+/// Of a GPU: the most is counted anew from here on. Returns what tensors use now, in bytes.
+std::int64_t restart_peak_memory(at::Device device);
 
 /// "2.11.0"
 std::string libtorch_version();
