@@ -54,17 +54,16 @@ class Subject {
     synchronize(device_);
   }
 
-  /// What the report says of it beside its times. On a GPU `tokens` further ones are profiled.
-  Json describe(std::int64_t tokens) {
+  /// Adds what the report says of it beside its times. On a GPU `tokens` further ones, of `ms`
+  /// each, are profiled.
+  void describe(Json& entry, std::int64_t tokens, double ms) {
     Json paths = Json::array();
     for (const LayerPath& layer : attention_paths(*model_)) {
       paths.push_back({{"path", layer.path}, {"reason", layer.reason}});
     }
-    Json json = {{"attention_path", std::move(paths)}, {"profile", nullptr}};
-    if (!device_.is_cpu()) {
-      json["profile"] = profile_json(profile_kernels(device_, [&] { run(tokens); }), tokens);
-    }
-    return json;
+    entry["attention_path"] = std::move(paths);
+    add_profile(
+        entry, device_, [&] { run(tokens); }, tokens, ms);
   }
 
  private:
@@ -107,10 +106,7 @@ Json bench_decode(const DecodeBench& bench) {
                   {"tokens_per_s", 1000.0 * static_cast<double>(bench.batch) / ms.median},
                   {"peak_memory_bytes", memory[i]},
                   {"experiment", to_json(bench.experiments[i])}};
-    entry.update(subjects[i]->describe(bench.tokens));
-    if (!entry["profile"].is_null()) {
-      entry["gpu_busy"] = entry["profile"]["kernel_ms"].get<double>() / ms.median;
-    }
+    subjects[i]->describe(entry, bench.tokens, ms.median);
     cases.push_back(std::move(entry));
   }
   provenance.ended = utc_now();

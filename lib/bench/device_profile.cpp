@@ -36,11 +36,11 @@ const std::vector<Part>& parts() {
   return all;
 }
 
-/// "void a::b<T>(args)" -> its first 120 letters.
-std::string short_name(const std::string& name) {
-  constexpr std::size_t kLetters = 120;
-  const std::string start = "void ";
-  return name.substr(name.rfind(start, 0) == 0 ? start.size() : 0, kLetters);
+std::vector<KernelTime> longest_first(const std::map<std::string, KernelTime>& by_name) {
+  std::vector<KernelTime> times;
+  for (const auto& [unused, time] : by_name) times.push_back(time);
+  std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
+  return times;
 }
 
 Json entry(const char* key, const KernelTime& time, double all_ms, double steps) {
@@ -51,6 +51,22 @@ Json entry(const char* key, const KernelTime& time, double all_ms, double steps)
 }
 
 }  // namespace
+
+std::vector<KernelTime> times_by_name(std::vector<KernelRun> runs) {
+  std::sort(runs.begin(), runs.end(),
+            [](const auto& a, const auto& b) { return a.start_ns < b.start_ns; });
+  std::map<std::string, KernelTime> by_name;
+  std::int64_t ended = 0;
+  for (const KernelRun& run : runs) {
+    KernelTime& time = by_name[run.name];
+    time.name = run.name;
+    const std::int64_t alone = run.end_ns - std::max(run.start_ns, ended);
+    time.ms += static_cast<double>(std::max<std::int64_t>(alone, 0)) / kNanosecondsPerMillisecond;
+    ++time.launches;
+    ended = std::max(ended, run.end_ns);
+  }
+  return longest_first(by_name);
+}
 
 std::vector<KernelTime> profile_kernels(at::Device device, const std::function<void()>& work) {
   namespace profiler = torch::autograd::profiler;
@@ -63,18 +79,19 @@ std::vector<KernelTime> profile_kernels(at::Device device, const std::function<v
   synchronize(device);
   const auto result = profiler::disableProfiler();
 
-  std::map<std::string, KernelTime> by_name;
+  std::vector<KernelRun> runs;
   for (const profiler::KinetoEvent& event : result->events()) {
     if (event.deviceType() != device.type()) continue;
-    KernelTime& time = by_name[event.name()];
-    time.name = event.name();
-    time.ms += static_cast<double>(event.durationNs()) / kNanosecondsPerMillisecond;
-    ++time.launches;
+    const auto start = static_cast<std::int64_t>(event.startNs());
+    runs.push_back({event.name(), start, start + static_cast<std::int64_t>(event.durationNs())});
   }
-  std::vector<KernelTime> times;
-  for (auto& [unused, time] : by_name) times.push_back(std::move(time));
-  std::sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
-  return times;
+  return times_by_name(std::move(runs));
+}
+
+std::string short_kernel_name(const std::string& kernel) {
+  constexpr std::size_t kLetters = 120;
+  const std::string start = "void ";
+  return kernel.substr(kernel.rfind(start, 0) == 0 ? start.size() : 0, kLetters);
 }
 
 std::string part_of_step(const std::string& kernel) {
@@ -86,30 +103,37 @@ std::string part_of_step(const std::string& kernel) {
   return "other";
 }
 
-Json profile_json(const std::vector<KernelTime>& kernels, std::int64_t steps) {
+Json profile_json(const std::vector<KernelTime>& kernels, std::int64_t steps,
+                  const PartOf& part_of) {
   std::map<std::string, KernelTime> by_part;
   double all_ms = 0;
   for (const KernelTime& kernel : kernels) {
-    KernelTime& part = by_part[part_of_step(kernel.name)];
+    const std::string name = part_of(kernel.name);
+    KernelTime& part = by_part[name];
+    part.name = name;
     part.ms += kernel.ms;
     part.launches += kernel.launches;
     all_ms += kernel.ms;
   }
-  std::vector<KernelTime> sorted;
-  for (auto& [name, time] : by_part) {
-    sorted.push_back({.name = name, .ms = time.ms, .launches = time.launches});
-  }
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
-
   const auto count = static_cast<double>(steps);
   Json part_list = Json::array(), kernel_list = Json::array();
-  for (const KernelTime& part : sorted) part_list.push_back(entry("part", part, all_ms, count));
+  for (const KernelTime& part : longest_first(by_part)) {
+    part_list.push_back(entry("part", part, all_ms, count));
+  }
   for (std::size_t i = 0; i < std::min(kernels.size(), kLongest); ++i) {
     KernelTime kernel = kernels[i];
-    kernel.name = short_name(kernel.name);
+    kernel.name = short_kernel_name(kernel.name);
     kernel_list.push_back(entry("kernel", kernel, all_ms, count));
   }
   return {{"kernel_ms", all_ms / count}, {"parts", part_list}, {"kernels", kernel_list}};
+}
+
+void add_profile(Json& entry, at::Device device, const std::function<void()>& work,
+                 std::int64_t steps, double ms) {
+  entry["profile"] = nullptr;
+  if (device.is_cpu()) return;
+  entry["profile"] = profile_json(profile_kernels(device, work), steps);
+  entry["gpu_busy"] = entry["profile"]["kernel_ms"].get<double>() / ms;
 }
 
 }  // namespace mta

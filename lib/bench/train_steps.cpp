@@ -59,19 +59,17 @@ class Stepper {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  /// What the report says of it beside its times. On a GPU `profiled` further steps are profiled.
-  Json describe(std::int64_t profiled) {
+  /// Adds what the report says of it beside its times. On a GPU `profiled` further steps, of `ms`
+  /// each, are profiled.
+  void describe(Json& entry, std::int64_t profiled, double ms) {
     Json list = Json::array();
     for (const LayerPath& layer : attention_paths(*model_)) list.push_back(layer.path);
     const StepUse use = updater_.use();
-    Json json = {{"attention_path", std::move(list)},
-                 {"step", {{"captured", use.replayed > 0}, {"reason", use.reason}}},
-                 {"last_loss", results_[0].item<double>()},
-                 {"profile", nullptr}};
-    if (!device_.is_cpu()) {
-      json["profile"] = profile_json(profile_kernels(device_, [&] { steps(profiled); }), profiled);
-    }
-    return json;
+    entry["attention_path"] = std::move(list);
+    entry["step"] = {{"captured", use.replayed > 0}, {"reason", use.reason}};
+    entry["last_loss"] = results_[0].item<double>();
+    add_profile(
+        entry, device_, [&] { steps(profiled); }, profiled, ms);
   }
 
   std::int64_t tokens() const { return batches_[0].size * batches_[0].length; }
@@ -107,10 +105,7 @@ Json case_json(const Experiment& experiment, Stepper& stepper, const TurnTimes& 
                {"tokens_per_s", 1000.0 * static_cast<double>(stepper.tokens()) / ms.median},
                {"peak_memory_bytes", peak_bytes},
                {"experiment", to_json(experiment)}};
-  json.update(stepper.describe(std::min(steps, kMostProfiled)));
-  if (!json["profile"].is_null()) {
-    json["gpu_busy"] = json["profile"]["kernel_ms"].get<double>() / ms.median;
-  }
+  stepper.describe(json, std::min(steps, kMostProfiled), ms.median);
   return json;
 }
 

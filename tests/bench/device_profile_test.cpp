@@ -33,6 +33,22 @@ TEST(PartOfStep, GoesByTheKernelsName) {
   for (const auto& [name, part] : names) EXPECT_EQ(part_of_step(name), part) << name;
 }
 
+TEST(TimesByName, AKernelThatWaitsForItsPredecessorIsNotChargedWithTheWait) {
+  constexpr std::int64_t kMillisecond = 1000000;
+  const std::vector<KernelTime> times =
+      times_by_name({{"second", 5 * kMillisecond, 12 * kMillisecond},
+                     {"first", 1 * kMillisecond, 10 * kMillisecond},
+                     {"inside", 6 * kMillisecond, 9 * kMillisecond},
+                     {"first", 20 * kMillisecond, 21 * kMillisecond}});
+  ASSERT_EQ(times.size(), 3U);
+  EXPECT_EQ(times[0].name, "first");
+  EXPECT_DOUBLE_EQ(times[0].ms, 9 + 1);
+  EXPECT_EQ(times[0].launches, 2);
+  EXPECT_EQ(times[1].name, "second");
+  EXPECT_DOUBLE_EQ(times[1].ms, 2);
+  EXPECT_DOUBLE_EQ(times[2].ms, 0) << "ran while another did";
+}
+
 TEST(ProfileJson, GivesTimesAStepAndSharesThatAddUp) {
   const Json json = profile_json({{.name = "void gemm<float>()", .ms = 6, .launches = 4},
                                   {.name = "other_gemm", .ms = 2, .launches = 2},
