@@ -229,8 +229,8 @@ class Parser {
         ->required();
     table->add_option(
         "--rows", options->rows,
-        "keys, with commas; what tells runs apart if absent; for mta bench train and decode also "
-        "part and kernel: the profile of a step");
+        "keys, with commas; what tells runs apart if absent; for mta bench attention, train and "
+        "decode also part and kernel: the profile");
     table->add_option("--columns", options->columns,
                       "with commas: n, KEY, STATISTIC(KEY), steps_to(THRESHOLD), slice(NAME), "
                       "by(KEY,COLUMN); for mta bench its own, such as total_ms");

@@ -1,8 +1,10 @@
 // The candidates of a case, their times, memory and errors.
 #include "lib/bench/attention_bench.h"
 
+#include "lib/bench/attention_stages.h"
 #include "lib/bench/attention_subject.h"
 #include "lib/bench/attention_tune.h"
+#include "lib/bench/device_profile.h"
 #include "lib/bench/provenance.h"
 #include "lib/bench/repeated.h"
 #include "lib/bench/timing.h"
@@ -22,6 +24,9 @@
 #include <algorithm>
 #include <memory>
 #include <utility>
+#ifdef MTA_WITH_CUDA
+#include "lib/kernels/device.h"
+#endif
 
 namespace mta {
 namespace {
@@ -31,6 +36,7 @@ using kernels::Pass;
 
 constexpr std::size_t kWarmUp = 3;
 constexpr double kSeconds = 1e-3;           // of a millisecond
+constexpr std::int64_t kProfiled = 5;       // passes of each direction
 constexpr std::int64_t kErrorTokens = 512;  // the error is measured on one sample this long at most
 
 constexpr std::pair<AttentionRoute, const char*> kRoutes[] = {
@@ -38,10 +44,10 @@ constexpr std::pair<AttentionRoute, const char*> kRoutes[] = {
     {AttentionRoute::Fused, "fused"},
     {AttentionRoute::Composed, "composed"}};
 
-/// What the device was measured to do.
-struct Rates {
-  double bytes_per_s = 0, operations_per_s = 0;
-};
+std::size_t workspace_bytes(const AttentionCase& one) {
+  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+  return static_cast<std::size_t>(one.attention.workspace_mib) * kMebibyte;
+}
 
 double median_ms(at::Device device, const std::function<void()>& work) {
   Repeated repeated(device, work);
@@ -55,11 +61,11 @@ double median_ms(at::Device device, const std::function<void()>& work) {
 
 /// Large copies, by an elementwise kernel as the candidates are, and products of large square
 /// matrices of random numbers.
-Rates measure_rates(at::Device device, at::ScalarType type) {
+DeviceRates measure_rates(at::Device device, at::ScalarType type) {
   const bool gpu = device.is_cuda();
   const std::int64_t count = gpu ? 1 << 28 : 1 << 24, n = gpu ? 8192 : 1024;
   const auto options = at::TensorOptions(device).dtype(at::kFloat);
-  Rates rates;
+  DeviceRates rates;
   {
     const at::Tensor from = at::randn({count}, options);
     at::Tensor to = at::empty_like(from);
@@ -74,20 +80,36 @@ Rates measure_rates(at::Device device, at::ScalarType type) {
   return rates;
 }
 
-kernels::CostShape cost_of(const AttentionCase& one, AttentionRoute route) {
-  kernels::CostShape shape{.logits = one.logits(), .head_dim = static_cast<int>(one.head_dim)};
-  if (route == AttentionRoute::Standard) return shape;
-  const auto taps = [](const std::optional<KqConvolutionConfig>& kq) {
-    return kq ? static_cast<int>(kq->query * kq->key) : 0;
-  };
-  const auto group = [&](const std::optional<HeadMixingConfig>& mixing) {
-    return mixing ? static_cast<int>(mixing->group.value_or(one.heads)) : 0;
-  };
-  shape.taps_before = taps(one.attention.kq_before);
-  shape.taps_after = taps(one.attention.kq_after);
-  shape.group_before = group(one.attention.heads_before);
-  shape.group_after = group(one.attention.heads_after);
-  shape.forward_in_one_pass = kernels::forward_in_one_pass(problem_of(one));
+/// Whose launch plan a direction of a case takes; null: the kernels' own.
+const ops::LaunchEntry* launch_entry(const AttentionCase& one, at::Device device,
+                                     Direction direction) {
+  return ops::find_launch(ops::installed_launch_plans(), describe_device(device).description,
+                          problem_of(one), direction, workspace_bytes(one));
+}
+
+/// Of a block on a GPU, which decides what the kernels do in one.
+int shared_bytes() {
+#ifdef MTA_WITH_CUDA
+  return kernels::current_device().shared_bytes;
+#else
+  return 0;
+#endif
+}
+
+kernels::CostShape cost_of(const AttentionCase& one, AttentionRoute route, at::Device device,
+                           Pass pass) {
+  kernels::Problem problem = problem_of(one);
+  if (route == AttentionRoute::Standard) {
+    problem.conv_before = problem.conv_after = {};
+    problem.mix_before = problem.mix_after = {};
+  }
+  const Direction direction = pass == Pass::Forward ? Direction::Forward : Direction::Backward;
+  if (const ops::LaunchEntry* const entry = launch_entry(one, device, direction)) {
+    problem.launch = entry->launch;
+  }
+  kernels::CostShape shape =
+      kernels::cost_shape(problem, direction, workspace_bytes(one), shared_bytes());
+  shape.head_dim = static_cast<int>(one.head_dim);  // the problem's is the next that is built
   return shape;
 }
 
@@ -121,7 +143,7 @@ void prepare(Contender& contender, const AttentionCase& one, const AttentionSubj
 }
 
 Json times_to_json(const TurnTimes& times, double operations, std::optional<double> map_bytes,
-                   const Rates& rates) {
+                   const DeviceRates& rates) {
   const double seconds = times.ms.median * kSeconds;
   return {
       {"ms", to_json(times.ms)},
@@ -150,36 +172,59 @@ std::vector<std::pair<TurnTimes, TurnTimes>> time_all(std::vector<Contender>& co
 }
 
 /// Bytes are known for the chain of kernels only, which runs on a GPU, where memory is measured.
-Json measured(const Contender& contender, const AttentionCase& one,
-              const std::pair<TurnTimes, TurnTimes>& times, const Rates& rates) {
-  const kernels::CostShape cost = cost_of(one, contender.route);
+Json measured(const Contender& contender, const AttentionCase& one, at::Device device,
+              const std::pair<TurnTimes, TurnTimes>& times, const DeviceRates& rates) {
   const bool chain = contender.route == AttentionRoute::Fused && contender.peak_bytes;
-  const auto bytes = [&](Pass pass) {
-    return chain ? std::optional(kernels::map_bytes(cost, pass)) : std::nullopt;
-  };
-  const double forward = kernels::operations(cost, Pass::Forward),
-               backward = kernels::operations(cost, Pass::Backward);
-  const auto forward_bytes = bytes(Pass::Forward), backward_bytes = bytes(Pass::Backward);
+  const kernels::CostShape forward = cost_of(one, contender.route, device, Pass::Forward),
+                           backward = cost_of(one, contender.route, device, Pass::Backward);
+  const double operations = kernels::operations(forward, Pass::Forward);
+  std::optional<double> bytes, all_bytes;
+  if (chain) {
+    bytes = kernels::map_bytes(forward, Pass::Forward);
+    all_bytes = *bytes + kernels::map_bytes(backward, Pass::Backward);
+  }
   return {{"path", contender.name},
-          {"forward", times_to_json(times.first, forward, forward_bytes, rates)},
+          {"forward", times_to_json(times.first, operations, bytes, rates)},
           {"forward_backward",
-           times_to_json(times.second, forward + backward,
-                         chain ? std::optional(*forward_bytes + *backward_bytes) : std::nullopt,
-                         rates)},
+           times_to_json(times.second, operations + kernels::operations(backward, Pass::Backward),
+                         all_bytes, rates)},
           {"peak_memory_bytes", contender.peak_bytes ? Json(*contender.peak_bytes) : Json()}};
 }
 
-/// Whose launch plan a direction of a case takes: the card's, or "default".
+/// The card's, or "default".
 std::string launch_plan(const AttentionCase& one, at::Device device, Direction direction) {
-  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
-  const ops::LaunchEntry* const entry = ops::find_launch(
-      ops::installed_launch_plans(), describe_device(device).description, problem_of(one),
-      direction, static_cast<std::size_t>(one.attention.workspace_mib) * kMebibyte);
+  const ops::LaunchEntry* const entry = launch_entry(one, device, direction);
   return entry == nullptr ? ops::kDefaultPlan : entry->card;
 }
 
+/// The kernels of some passes one after the other.
+std::vector<KernelTime> profiled_passes(at::Device device, const std::function<void()>& work) {
+  work();  // whatever is made at a first call
+  return profile_kernels(device, [&] {
+    for (std::int64_t i = 0; i < kProfiled; ++i) work();
+  });
+}
+
+/// What the fused path's entry says beside what all paths' do: where its time goes on a GPU.
+void add_stages(Json& path, const AttentionCase& one, const AttentionSubject& subject,
+                at::Device device, const DeviceRates& rates) {
+  path["profile"] = nullptr;
+  if (!device.is_cuda()) return;
+  const PassProfile forward = {
+      profiled_passes(device, [&] { subject.forward(AttentionRoute::Fused); }),
+      cost_of(one, AttentionRoute::Fused, device, Pass::Forward)};
+  const PassProfile backward = {profiled_passes(device, subject.backward(AttentionRoute::Fused)),
+                                cost_of(one, AttentionRoute::Fused, device, Pass::Backward)};
+  path["profile"] = stages_json(forward, backward, kProfiled, rates);
+  const double floor = floor_ms(forward.shape, Pass::Forward, rates);
+  path["forward"]["floor_ms"] = floor;
+  path["forward_backward"]["floor_ms"] = floor + floor_ms(backward.shape, Pass::Backward, rates);
+  path["launch_plan"] = {{"forward", launch_plan(one, device, Direction::Forward)},
+                         {"backward", launch_plan(one, device, Direction::Backward)}};
+}
+
 Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
-                const Rates& rates) {
+                const DeviceRates& rates) {
   const at::ScalarType type = device.is_cuda() ? at::kBFloat16 : at::kFloat;
   const AttentionSubject subject(one, device, type);
   AttentionCase smaller = one;
@@ -203,11 +248,10 @@ Json bench_case(const AttentionCase& one, at::Device device, std::size_t turns,
                        {"forward_backward", nullptr}});
       continue;
     }
-    paths.push_back(measured(contender, one, times[next++], rates));
+    paths.push_back(measured(contender, one, device, times[next++], rates));
     paths.back()["error"] = small.errors(contender.route);
-    if (contender.route == AttentionRoute::Fused && device.is_cuda()) {
-      paths.back()["launch_plan"] = {{"forward", launch_plan(one, device, Direction::Forward)},
-                                     {"backward", launch_plan(one, device, Direction::Backward)}};
+    if (contender.route == AttentionRoute::Fused) {
+      add_stages(paths.back(), one, subject, device, rates);
     }
   }
   return {{"case", to_json(one)},
@@ -227,7 +271,7 @@ Json bench_attention(const AttentionBench& bench) {
   const at::Device device = resolve_device(bench.device);
   if (bench.threads > 0) at::set_num_threads(static_cast<int>(bench.threads));
   Provenance provenance = bench_provenance(device, bench.command_line);
-  const Rates rates = measure_rates(device, device.is_cuda() ? at::kBFloat16 : at::kFloat);
+  const DeviceRates rates = measure_rates(device, device.is_cuda() ? at::kBFloat16 : at::kFloat);
   Json cases = Json::array();
   for (const AttentionCase& one : bench.cases) {
     cases.push_back(bench_case(one, device, bench.turns, rates));

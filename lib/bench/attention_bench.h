@@ -21,9 +21,10 @@ struct AttentionBench {
 /// From q, k and v to O = A v, forward, and forward with backward, in bfloat16 on a GPU and float
 /// on a CPU. For each case and path: times, operations and bytes by formula (lib/kernels/cost.h)
 /// and their share of what the device was measured to do just before, memory, and the error against
-/// double in a smaller copy of the case; for the fused path on a GPU also whose launch plan it
-/// took. "standard" is LibTorch's scaled_dot_product_attention of the same q, k and v, without the
-/// case's stages. Report of schema mta.bench/1.
+/// double in a smaller copy of the case; for the fused path on a GPU also whose launch plan it took
+/// and the time of each stage beside its floor (attention_stages.h). "standard" is LibTorch's
+/// scaled_dot_product_attention of the same q, k and v, without the case's stages. Report of schema
+/// mta.bench/1.
 Json bench_attention(const AttentionBench& bench);
 
 /// Built-in cases that a CPU computes in seconds.

@@ -92,15 +92,26 @@ ops::AttentionCall AttentionSubject::fused() const {
 
 void AttentionSubject::forward_and_backward(AttentionRoute route) const { results(route, own_); }
 
+std::function<void()> AttentionSubject::backward(AttentionRoute route) const {
+  return [this, all = inputs(route, own_), out = attend_by(route, own_)] {
+    torch::autograd::grad({out}, all, {own_.d_out}, /*retain_graph=*/true);
+  };
+}
+
+std::vector<at::Tensor> AttentionSubject::inputs(AttentionRoute route, const Leaves& leaves) const {
+  std::vector<at::Tensor> all = {leaves.q, leaves.k, leaves.v};
+  if (route != AttentionRoute::Standard) {
+    for (const auto& [name, tensor] : parameters_.named()) all.push_back(tensor);
+  }
+  return all;
+}
+
 std::vector<at::Tensor> AttentionSubject::results(AttentionRoute route,
                                                   const Leaves& leaves) const {
-  torch::autograd::variable_list inputs = {leaves.q, leaves.k, leaves.v};
-  if (route != AttentionRoute::Standard) {
-    for (const auto& [name, tensor] : parameters_.named()) inputs.push_back(tensor);
-  }
   const at::Tensor out = attend_by(route, leaves);
   std::vector<at::Tensor> all = {out.detach()};
-  for (const at::Tensor& gradient : torch::autograd::grad({out}, inputs, {leaves.d_out})) {
+  for (const at::Tensor& gradient :
+       torch::autograd::grad({out}, inputs(route, leaves), {leaves.d_out})) {
     all.push_back(gradient);
   }
   return all;

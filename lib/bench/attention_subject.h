@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ class AttentionSubject {
   ops::AttentionCall fused() const;
   const at::Tensor& output_gradient() const { return own_.d_out; }
   void forward_and_backward(AttentionRoute route) const;
+  /// Goes forward; what it returns goes back from there, as often as it is called, while this
+  /// lives.
+  std::function<void()> backward(AttentionRoute route) const;
 
   /// Error relative to the composed path in double, by norms: {"output": .., "d_q": .., ..}. The
   /// standard route's truth has no stages.
@@ -40,6 +44,8 @@ class AttentionSubject {
   };
   Leaves leaves(at::ScalarType type) const;
   at::Tensor attend_by(AttentionRoute route, const Leaves& leaves) const;
+  /// All that the output has a gradient with respect to.
+  std::vector<at::Tensor> inputs(AttentionRoute route, const Leaves& leaves) const;
   /// Output, d_q, d_k, d_v and the parameters' gradients.
   std::vector<at::Tensor> results(AttentionRoute route, const Leaves& leaves) const;
 

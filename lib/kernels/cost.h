@@ -25,7 +25,7 @@ struct CostShape {
 double causal_logits(double batch, double heads, double tokens);
 
 /// A problem as the kernels run it with so much workspace on a card that gives a block
-/// `shared_bytes` of shared memory. What they see is the built head size.
+/// `shared_bytes` of shared memory.
 CostShape cost_shape(const Problem& problem, Direction direction, std::size_t workspace_bytes,
                      int shared_bytes);
 

@@ -141,27 +141,36 @@ struct Step {
   std::map<std::string, double> parts;
 };
 
+/// Where a measurement has the time of what was profiled.
+const char* whole_step(const std::string& bench) {
+  if (bench == "attention") return "/total/ms/median";
+  return bench == "train" ? "/ms_per_step/median" : "/ms_per_token/median";
+}
+
 std::vector<Step> profiled_steps(const PlotOptions& options, std::vector<std::string>& notices) {
-  const std::vector<TableRun> runs = load_measurements(options, {"train", "decode"}, notices);
+  const std::vector<TableRun> runs =
+      load_measurements(options, {"attention", "train", "decode"}, notices);
   const std::vector<std::string> labels = row_labels(runs);
   std::vector<Step> steps;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     static const Json::json_pointer parts("/profile/parts");
     if (!runs[i].report.contains(parts)) {
-      notices.push_back(labels[i] + ": was not profiled");
+      // Of attention one path alone is profiled.
+      if (runs[i].report.value("path", "fused") == "fused") {
+        notices.push_back(labels[i] + ": was not profiled");
+      }
       continue;
     }
     Step& step = steps.emplace_back();
     step.label = labels[i];
-    const char* whole = runs[i].bench == "train" ? "/ms_per_step/median" : "/ms_per_token/median";
-    step.ms = number_at(runs[i], whole).value_or(kNoValue);
+    step.ms = number_at(runs[i], whole_step(runs[i].bench)).value_or(kNoValue);
     for (const Json& part : runs[i].report.at(parts)) {
       step.parts[part.at("part").get<std::string>()] += part.at("ms").get<double>();
     }
   }
   if (steps.empty()) {
-    throw UserError("profile", "no report has the profile of a step",
-                    "mta bench train and decode profile on a GPU");
+    throw UserError("profile", "no report has a profile",
+                    "mta bench attention, train and decode profile on a GPU");
   }
   return steps;
 }

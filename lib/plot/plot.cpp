@@ -78,8 +78,8 @@ const std::vector<PlotKind>& plot_kinds() {
        plot_times},
       {"scaling", "time and memory against the length, from mta bench attention", kOfMeasurements,
        plot_scaling},
-      {"profile", "the parts of a step, from mta bench train or decode on a GPU", kOfMeasurements,
-       plot_profile},
+      {"profile", "the parts of a step, from mta bench attention, train or decode on a GPU",
+       kOfMeasurements, plot_profile},
   };
   return kinds;
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <string_view>
 
 namespace mta {
 namespace {
@@ -20,12 +21,15 @@ constexpr double kPercent = 100, kMebibytes = 1.0 / (1 << 20), kMega = 1e-6;
 
 struct Figure {
   const char* name;
-  const char* kind;  // of the benchmark; empty = of a profile
+  std::string_view kind;  // of the benchmark; empty = of a profile
   const char* pointer;
   const char* heading;
   double scale = 1;
   bool scientific = false;
 };
+
+/// Of training steps and of decoded tokens alike.
+constexpr std::string_view kOfSteps = "train, decode";
 
 constexpr Figure kFigures[] = {
     {"shape", "attention", "/shape", "shape"},
@@ -34,6 +38,7 @@ constexpr Figure kFigures[] = {
     {"total_ms", "attention", "/total/ms", "both ways ms"},
     {"ratio_to_standard", "attention", "/total/ratio_to_standard", "over standard's"},
     {"ratio_to_composed", "attention", "/ratio_to_composed", "over composed's"},
+    {"floor_ms", "attention", "/total/floor_ms", "floor ms"},
     {"workspace_mib", "attention", "/workspace_mib", "workspace MiB"},
     {"peak_mib", "attention", "/peak_memory_bytes", "peak MiB", kMebibytes},
     {"bandwidth_percent", "attention", "/total/share_of_bandwidth", "of bandwidth %", kPercent},
@@ -42,24 +47,26 @@ constexpr Figure kFigures[] = {
     {"error", "attention", "/error/output", "error", 1, true},
     {"gradient_error", "attention", "/gradient_error", "worst gradient's", 1, true},
     {"ms_per_step", "train", "/ms_per_step", "ms a step"},
-    {"ratio_to_first", "train", "/ratio_to_first", "over the first case's"},
-    {"tokens_per_s", "train", "/tokens_per_s", "tokens/s"},
-    {"peak_mib", "train", "/peak_memory_bytes", "peak MiB", kMebibytes},
-    {"gpu_busy_percent", "train", "/gpu_busy", "GPU busy %", kPercent},
-    {"attention_path", "train", "/attention_path", "attention"},
     {"ms_per_token", "decode", "/ms_per_token", "ms a token"},
-    {"ratio_to_first", "decode", "/ratio_to_first", "over the first case's"},
-    {"tokens_per_s", "decode", "/tokens_per_s", "tokens/s"},
-    {"peak_mib", "decode", "/peak_memory_bytes", "peak MiB", kMebibytes},
-    {"gpu_busy_percent", "decode", "/gpu_busy", "GPU busy %", kPercent},
-    {"attention_path", "decode", "/attention_path", "attention"},
+    {"ratio_to_first", kOfSteps, "/ratio_to_first", "over the first case's"},
+    {"tokens_per_s", kOfSteps, "/tokens_per_s", "tokens/s"},
+    {"peak_mib", kOfSteps, "/peak_memory_bytes", "peak MiB", kMebibytes},
+    {"gpu_busy_percent", kOfSteps, "/gpu_busy", "GPU busy %", kPercent},
+    {"attention_path", kOfSteps, "/attention_path", "attention"},
     {"samples_per_s", "tasks", "/samples_per_s", "samples/s"},
     {"tokens_per_s", "tasks", "/tokens_per_s", "tokens/s"},
     {"text_mb_per_s", "tasks", "/text_bytes_per_s", "text MB/s", kMega},
     {"ms", "", "/ms", "ms"},
     {"share_percent", "", "/share", "share %", kPercent},
+    {"floor_ms", "", "/floor_ms", "floor ms"},
+    {"floor_percent", "", "/share_of_floor", "floor / time %", kPercent},
     {"launches", "", "/launches", "launches"},
 };
+
+bool is_of(const Figure& figure, const std::string& kind) {
+  if (figure.kind == kOfSteps) return kind == "train" || kind == "decode";
+  return figure.kind == kind;
+}
 
 /// Parts and kernels have a time, and nothing else that a whole measurement has.
 std::string kind_of(const std::vector<TableRun>& measurements) {
@@ -118,7 +125,7 @@ TableColumn measured_column(const std::string& text, const std::vector<TableRun>
   const std::string kind = kind_of(measurements);
   std::vector<std::string> names;
   for (const Figure& figure : kFigures) {
-    if (figure.kind != kind) continue;
+    if (!is_of(figure, kind)) continue;
     if (figure.name == text) {
       const TableKey key{.label = text, .pointers = {Pointer(figure.pointer)}};
       return column_of(figure, first_value(key, measurements));
@@ -135,7 +142,7 @@ std::vector<std::string> usual_measured_columns(const std::vector<TableRun>& mea
   std::vector<std::string> names;
   for (const Figure& figure : kFigures) {
     const TableKey key{.label = figure.name, .pointers = {Pointer(figure.pointer)}};
-    if (figure.kind != kind || first_value(key, measurements) == nullptr) continue;
+    if (!is_of(figure, kind) || first_value(key, measurements) == nullptr) continue;
     const bool split = kind.empty() && std::find(rows.begin(), rows.end(), "case") == rows.end();
     names.push_back(split ? fmt::format("by(case,{})", figure.name) : figure.name);
   }

@@ -246,14 +246,14 @@ std::vector<TableRun> profile_of(const std::vector<TableRun>& measurements,
         }
         continue;
       }
-      runs.push_back(
-          measurement(whole.bench, whole.report["report"].get<std::string>(), whole.name));
+      runs.push_back(measurement(whole.bench, whole.report["report"].get<std::string>(),
+                                 whole.report["case"].get<std::string>()));
       runs.back().report.update(entry);
     }
   }
   if (runs.empty()) {
-    throw UserError("--rows " + what, "no report has the profile of a step",
-                    "mta bench train and decode profile on a GPU");
+    throw UserError("--rows " + what, "no report has a profile",
+                    "mta bench attention, train and decode profile on a GPU");
   }
   return runs;
 }

@@ -28,9 +28,9 @@ std::vector<TableRun> find_measurements(const std::vector<std::filesystem::path>
 /// them. A folder with runs is one of runs, and what else lies there is passed over.
 std::vector<TableRun> find_runs_or_measurements(const std::vector<std::filesystem::path>& inputs);
 
-/// One for each part of a profiled training step, or each of its longest kernels, in place of each
-/// of the measurements: report, case, `what` ("part" or "kernel"), ms, share and launches. Throws
-/// UserError when none was profiled.
+/// One for each part of a profile, or each of its longest kernels, in place of each of the
+/// measurements: report, case, `what` ("part" or "kernel"), ms, share and launches, and of
+/// attention direction and floor_ms. Throws UserError when none was profiled.
 std::vector<TableRun> profile_of(const std::vector<TableRun>& measurements,
                                  const std::string& what);
 

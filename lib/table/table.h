@@ -30,7 +30,7 @@ struct Table {
 const std::vector<std::string>& usual_columns();
 
 /// Rows stand in the order in which their first run does. Every run is in a row. Of measurements,
-/// rows "part" and "kernel" are those of the profiles of training steps. Throws UserError for
+/// rows "part" and "kernel" are those of their profiles. Throws UserError for
 /// unknown keys, for a baseline that is no row, and for measurements that would share a cell.
 Table make_table(const std::vector<TableRun>& runs, const TableRequest& request);
 

@@ -54,6 +54,16 @@ TEST(AttentionCases, BuiltInOnesAreComputedAsTheirDefinitionSays) {
   EXPECT_GE(seen.size(), 8u);
 }
 
+/// The bench profiles the way back by itself.
+TEST(AttentionSubject, GoesBackAsOftenAsItIsCalled) {
+  AttentionCase one = usual_attention_cases().at(1);
+  one.batch = 1, one.tokens = 20;
+  const AttentionSubject subject(one, at::kCPU, at::kFloat);
+  const auto backward = subject.backward(AttentionRoute::Fused);
+  EXPECT_NO_THROW(backward());
+  EXPECT_NO_THROW(backward());
+}
+
 /// Time and memory against T: nothing else may differ.
 TEST(AttentionCases, OfScalingDifferInTheirLengthAlone) {
   std::set<std::string> stages;
@@ -108,6 +118,7 @@ TEST(AttentionBench, TimesThreePathsAndMeasuresTheirErrors) {
     }
   }
   EXPECT_EQ(paths[0]["path"], "standard");
+  EXPECT_TRUE(paths[1]["profile"].is_null()) << "of a GPU's kernels";
   EXPECT_EQ(paths[1]["error"].size(), 8u) << "the output, q, k, v and four parameters";
   EXPECT_EQ(paths[0]["error"].size(), 4u);
 

@@ -69,9 +69,7 @@ TEST_F(BenchReports, DoNotGoWithWhatIsAboutRuns) {
                  "one cell");
   expect_refused("mta table a.json --columns totl_ms",
                  "--columns: unknown column \"totl_ms\"; did you mean \"total_ms\"?");
-  expect_refused(
-      "mta plot profile a.json --out a.svg",
-      "profile: draws reports of mta bench train and decode, and a is of mta bench attention");
+  expect_refused("mta plot profile a.json --out a.svg", "profile: no report has a profile");
   expect_refused("mta plot curves a.json --out a.svg",
                  "a.json: /schema: must be \"mta.report/1\": this is not a report of a run");
   expect_refused("mta plot times a.json --out a.svg --metric loss",

@@ -164,6 +164,16 @@ TEST_F(Measured, ProfileOfDecodingHasItsTokens) {
   EXPECT_EQ(named(panel, "whole step").x, std::vector<double>{1.5});
 }
 
+TEST_F(Measured, ProfileOfAttentionHasItsStages) {
+  Json report = check::attention_report({{"a", 512, true}, {"b", 512, true}});
+  check::add_stages(report);
+  const Plot plot = draw("profile", report);
+  const Panel& panel = plot.figure.panels.at(0);
+  EXPECT_EQ(named(panel, "scores").x, std::vector<double>{7}) << "after the longer one";
+  EXPECT_EQ(named(panel, "whole step").x, std::vector<double>{8});
+  EXPECT_EQ(plot.notices, std::vector<std::string>{"b: was not profiled"});
+}
+
 TEST_F(Measured, PartsBeyondTheColoursAreOther) {
   Json report = check::train_report();
   Json& parts = report["cases"][0]["profile"]["parts"] = Json::array();
@@ -182,8 +192,7 @@ TEST_F(Measured, RefusesOtherReportsAndFlags) {
   const Json attention = check::attention_report({{"a", 512, true}});
   EXPECT_EQ(refusal("times", check::train_report()),
             "times: draws reports of mta bench attention, and one is of mta bench train");
-  EXPECT_NE(refusal("profile", attention).find("draws reports of mta bench train"),
-            std::string::npos);
+  EXPECT_NE(refusal("profile", attention).find("no report has a profile"), std::string::npos);
   EXPECT_NE(refusal("scaling", attention).find("no cases differ in their length alone"),
             std::string::npos);
   EXPECT_NE(refusal("times", check::report_of("standard", 1, {0.5})).find("holds no report of"),

@@ -122,10 +122,22 @@ TEST_F(Measurements, OfTrainingStepsAndTheirProfile) {
             "plain,matrix products,0.75,75.0,3.0\nplain,attention,0.25,25.0,1.0\n");
   const auto attention =
       find_measurements({write("a.json", check::attention_report({{"a", 512, true}}))});
-  EXPECT_NE(refusal([&] {
-              make_table(attention, {.rows = {"part"}});
-            }).find("no report has the profile of a step"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([&] { make_table(attention, {.rows = {"part"}}); }).find("no report has a profile"),
+      std::string::npos);
+}
+
+TEST_F(Measurements, OfStagesOfAttentionStandBesideTheirFloors) {
+  Json report = check::attention_report({{"a", 512, true}, {"b", 512, true}});
+  check::add_stages(report);
+  EXPECT_EQ(table(report, {.rows = {"case", "direction", "part"}}),
+            "case,direction,part,ms.value,share_percent.value,floor_ms.value,floor_percent.value,"
+            "launches.value\n"
+            "a,forward,scores,3.0,37.5,1.5,50.0,1.0\n"
+            "a,forward,row statistics,1.0,12.5,,,1.0\n"
+            "a,backward,gradient of q,4.0,50.0,,,1.0\n");
+  EXPECT_EQ(table(report, {.rows = {"kernel"}, .columns = {"ms"}}),
+            "kernel,ms.value\nscores_kernel,3.0\nsum_kernel,4.0\n");
 }
 
 TEST_F(Measurements, OfOlderFormsHaveWhatTheyRecorded) {
