@@ -8,7 +8,7 @@ namespace {
 
 // Millimetres, for the 9 point font of all pictures.
 constexpr double kLine = 3.9;
-constexpr double kCharacter = 1.75;
+constexpr double kCharacter = 1.85;
 constexpr double kDigits = 5;    // the shortest label with its tick
 constexpr double kNumber = 9.5;  // a tick label that the drawing program chooses
 
@@ -30,6 +30,8 @@ double tick_room(const Figure& figure) {
 
 std::size_t legend_lines(const Figure& figure, const Panel& panel) {
   constexpr double kSample = 12;  // the piece of line and the gaps around it
+  // Columns stand as far apart as gnuplot guesses: by a wider character, and twelve more of them.
+  constexpr double kGuessed = 1.91, kMore = 12;
   std::size_t entries = 0, longest = 1;
   for (const Series& series : panel.series) {
     if (series.name.empty()) continue;
@@ -37,7 +39,9 @@ std::size_t legend_lines(const Figure& figure, const Panel& panel) {
     longest = std::max(longest, series.name.size());
   }
   const double width = has_words(figure) ? figure.width_mm : figure.width_mm - tick_room(figure);
-  const auto columns = std::size_t(std::max(1.0, width / (kSample + kCharacter * double(longest))));
+  const double last = kSample + kCharacter * double(longest);
+  const auto columns =
+      1 + std::size_t(std::max(0.0, width - last) / (kGuessed * (double(longest) + kMore)));
   return (entries + columns - 1) / columns;
 }
 
