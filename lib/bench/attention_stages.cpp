@@ -43,6 +43,7 @@ constexpr StageKernel kStageKernels[] = {
     {"weighted_sum_kernel<", "", "weighted sum", "gradient of q"},
     {"transposed_sum_kernel<", "", nullptr, "gradients of k and v"},
     {"one_pass_forward_kernel<", "", "forward in one pass", nullptr},
+    {"one_pass_backward_kernel<", "", nullptr, "backward in one pass"},
     {"table_kernel<", "", "prepared weights", "prepared weights, again"},
     {"block_kernel<", "", "prepared weights", "prepared weights, again"},
     {"convolution_gradient_kernel", "", nullptr, "sums of gradients"},

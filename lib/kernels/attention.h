@@ -17,7 +17,7 @@ using Stream = CUstream_st*;  ///< cudaStream_t, named here so that callers need
 Status forward(const ForwardParams& params, Stream stream);
 
 /// Writes d_q, d_k, d_v and the gradients of all kernels and mixings that are on, from the saved q,
-/// k, v and lse. Everything else is computed again. Size of the workspace:
+/// k, v, lse and, where given, o. Everything else is computed again. Size of the workspace:
 /// backward_workspace_bytes.
 Status backward(const BackwardParams& params, Stream stream);
 

@@ -18,6 +18,9 @@ Status check_arguments(const BackwardParams& params) {
   for (const auto& [tensor, name] : tensors) {
     if (const Status s = check_tensor(*tensor, name); s != Status::Ok) return s;
   }
+  if (params.o.data != nullptr) {
+    if (const Status s = check_tensor(params.o, "o"); s != Status::Ok) return s;
+  }
   const Problem& p = params.problem;
   const std::tuple<bool, const float*, const char*> gradients[] = {
       {p.conv_before.kernel != nullptr, p.conv_before.gradient,
@@ -213,6 +216,41 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   gradients_of_scores(chain, params);
 }
 
+/// dQ, P and dS and the kernel's sums, then dV and dK.
+void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  const Convolution& conv = p.conv_before;
+  const RowRange rows = chain.chunk().rows;
+  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+  chain.run("backward in one pass", [&] {
+    OnePassBackwardArgs args = {};
+    args.extent = chain.extent(rows, 0);
+    args.q = chain.tensor(params.q);
+    args.k = chain.tensor(params.k);
+    args.v = chain.tensor(params.v);
+    args.o = chain.tensor(params.o);
+    args.d_o = chain.tensor(params.d_o);
+    args.d_q = chain.tensor(params.d_q);
+    args.query_span = conv.query_span;
+    args.window = window;
+    args.flipped_window = transposed(window);
+    args.tables = chain.tables(plan.table_before, conv.query_span, args.window);
+    args.flipped = chain.tables(plan.flipped_before, conv.query_span, args.flipped_window);
+    args.scale = p.scale;
+    args.lse = chain.rows(params.lse);
+    args.weights = chain.map(plan.weights);
+    args.d_scores = chain.map(plan.d_scores);
+    args.sums = chain.convolution_sums(plan.conv_sums_before, conv);
+    args.slots = convolution_sum_slots(plan);
+    chain.products().one_pass_backward(args, p.type, chain.stream());
+  });
+  transposed_sum(chain, "gradient of v", rows, 0, plan.weights, params.d_o, params.d_v,
+                 plan.d_v_sum, 1.0f, nullptr);
+  transposed_sum(chain, "gradient of k", rows, 0, plan.d_scores, params.q, params.d_k, plan.d_k_sum,
+                 p.scale, nullptr);
+}
+
 void finish_gradients(Chain& chain) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -241,8 +279,10 @@ void finish_gradients(Chain& chain) {
 Status backward(const BackwardParams& params, Stream stream) {
   if (const Status s = check(params.problem); s != Status::Ok) return s;
   if (const Status s = check_arguments(params); s != Status::Ok) return s;
+  const bool in_one_pass = params.o.data != nullptr && backward_in_one_pass(params.problem);
   const WorkspacePlan plan =
-      workspace_plan(params.problem, Direction::Backward, params.workspace.bytes);
+      in_one_pass ? one_pass_backward_plan(params.problem, params.workspace.bytes)
+                  : workspace_plan(params.problem, Direction::Backward, params.workspace.bytes);
   if (const Status s = check_workspace(params.workspace, plan.bytes); s != Status::Ok) return s;
   if (const Status s = check(current_device()); s != Status::Ok) return s;
 
@@ -254,7 +294,11 @@ Status backward(const BackwardParams& params, Stream stream) {
   });
   for_each_chunk(params.problem, plan, [&](const Chunk& chunk) {
     chain.start(chunk);
-    backward_chunk(chain, params);
+    if (in_one_pass) {
+      backward_in_one_kernel(chain, params);
+    } else {
+      backward_chunk(chain, params);
+    }
     return chain.status() == Status::Ok;
   });
   if (chain.status() == Status::Ok) finish_gradients(chain);

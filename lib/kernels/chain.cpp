@@ -9,8 +9,9 @@ namespace {
 
 template <int kDim>
 constexpr ProductLaunches launches() {
-  return {Products<kDim>::scores, Products<kDim>::weight_gradient, Products<kDim>::weighted_sum,
-          Products<kDim>::transposed_sum, OnePass<kDim>::forward};
+  return {Products<kDim>::scores,       Products<kDim>::weight_gradient,
+          Products<kDim>::weighted_sum, Products<kDim>::transposed_sum,
+          OnePass<kDim>::forward,       OnePassBackward<kDim>::backward};
 }
 
 ProductLaunches launches_for(int head_dim) {

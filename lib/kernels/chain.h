@@ -16,6 +16,7 @@ struct ProductLaunches {
   void (*weighted_sum)(const WeightedSumArgs&, ElementType, cudaStream_t);
   void (*transposed_sum)(const TransposedSumArgs&, ElementType, cudaStream_t);
   void (*one_pass)(const OnePassArgs&, ElementType, cudaStream_t);
+  void (*one_pass_backward)(const OnePassBackwardArgs&, ElementType, cudaStream_t);
 };
 
 /// One call in flight: the problem, its plan, and the chunk that is being queued.

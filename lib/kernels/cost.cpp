@@ -64,6 +64,11 @@ std::vector<StageCost> forward_stages(const CostShape& s) {
 
 std::vector<StageCost> backward_stages(const CostShape& s) {
   Stages stages(s);
+  if (s.backward_in_one_pass) {
+    stages.add("backward in one pass", 2, 6, 3 * s.head_dim + 3 * s.taps_before);
+    stages.add("gradients of k and v", 2, 4, 2 * s.head_dim);
+    return stages.all();
+  }
   stages.add("scores, again", 1, 2, s.head_dim);
   add(stages,
       {s.taps_before, s.group_before, s.fused_before, "convolution before softmax, again",
@@ -109,6 +114,7 @@ CostShape cost_shape(const Problem& p, Direction direction, std::size_t workspac
           .group_before = group(p.mix_before),
           .group_after = group(p.mix_after),
           .forward_in_one_pass = forward_in_one_pass(p),
+          .backward_in_one_pass = backward_in_one_pass(p),
           .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
           .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes)};
 }

@@ -15,9 +15,9 @@ struct CostShape {
   double logits = 0;  ///< causal ones, see causal_logits
   double rows = 0;    ///< B H T, of q and its like
   int head_dim = 0;
-  int taps_before = 0, taps_after = 0;             ///< c_q x c_k of the convolutions
-  int group_before = 0, group_after = 0;           ///< c_h of the mixings
-  bool forward_in_one_pass = false;                ///< see workspace.h
+  int taps_before = 0, taps_after = 0;    ///< c_q x c_k of the convolutions
+  int group_before = 0, group_after = 0;  ///< c_h of the mixings
+  bool forward_in_one_pass = false, backward_in_one_pass = false;  ///< see workspace.h
   bool fused_before = false, fused_after = false;  ///< stages_are_fused, see workspace.h
 };
 
@@ -52,7 +52,7 @@ double floor_seconds(const StageCost& cost, double bytes_per_s, double operation
 double operations(const CostShape& shape, Pass pass);
 
 /// Of all stages: the passes over a map that this chain of kernels makes, README.md, "Passes". None
-/// where the forward is one kernel.
+/// where the forward is one kernel; where the backward is, P and dS are written and read once.
 double map_bytes(const CostShape& shape, Pass pass);
 
 }  // namespace mta::kernels

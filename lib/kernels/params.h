@@ -90,6 +90,8 @@ struct ForwardParams {
 struct BackwardParams {
   Problem problem;
   Tensor q, k, v;              ///< as given to the forward call
+  Tensor o = {};               ///< as written by the forward call, or null: it decides the
+                               ///< workspace's size, and is read where backward_in_one_pass says so
   const float* lse = nullptr;  ///< as written by the forward call
   Tensor d_o;                  ///< read
   Tensor d_q, d_k, d_v;        ///< written

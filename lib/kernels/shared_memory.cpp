@@ -20,6 +20,8 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     rows.push_back({"weighted and transposed sum" + size, sum_shared_bytes(dim)});
     rows.push_back({"forward in one pass" + size,
                     one_pass_shared_bytes(dim, kMaxOnePassBlocks, kMaxQuerySpan)});
+    rows.push_back(
+        {"backward in one pass" + size, one_pass_backward_shared_bytes(dim, kMaxBackwardSpan)});
   }
   for (const int blocks : kBuiltBlocks) {
     const std::string window = " of " + std::to_string(blocks) + " blocks";

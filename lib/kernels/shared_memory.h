@@ -89,6 +89,24 @@ MTA_HOST_DEVICE constexpr int one_pass_shared_bytes(int dim, int blocks, int que
          kWordBytes * query_span * table_words(blocks);
 }
 
+// --- backward in one pass ---
+
+constexpr int kMaxBackwardSpan = 6;  // c_q: the kernel's gradient stays in registers
+/// Lines of a score tile: warps read up to c_q-1 lines past their own.
+constexpr int kScoreLines = kOnePassRows + kMaxBackwardSpan - 1;
+/// Keys of a tile: two blocks must fit on a multiprocessor.
+MTA_HOST_DEVICE constexpr int one_pass_backward_keys(int dim) { return dim <= 64 ? 64 : 32; }
+constexpr int kLogitRowBytes = 16;  // what is known of a row of the logits
+/// The rows of q and of the output's gradient, three tiles of keys and values, two of scores and
+/// one of the logits' gradient, each with 16 more keys in front, the logits' rows, the head's two
+/// tables.
+MTA_HOST_DEVICE constexpr int one_pass_backward_shared_bytes(int dim, int query_span) {
+  const int keys = one_pass_backward_keys(dim);
+  return kNumberBytes * ((2 * kOnePassRows + 3 * keys) * (dim + 8) +
+                         (2 * kScoreLines + kOnePassRows) * tile_pitch(keys + 16)) +
+         kOnePassRows * kLogitRowBytes + 2 * kWordBytes * query_span * table_words(3);
+}
+
 // --- a kq convolution and the head mixing after it, in one kernel ---
 
 constexpr int kUnitHeads = 16;      // of a mixing block

@@ -123,6 +123,27 @@ struct OnePass {
   static void forward(const OnePassArgs& args, ElementType type, cudaStream_t stream);
 };
 
+// --- backward in one pass but for the sums over rows (one_pass_backward_hd*.cu) ---
+
+struct OnePassBackwardArgs {
+  Extent extent;  // whole 64-row tiles from row 0 on; reach 0
+  TensorView q, k, v, o, d_o, d_q;
+  const std::uint32_t *tables, *flipped;  // [heads, c_q, table_words]; flipped: in the element type
+  int query_span;
+  KeyWindow window, flipped_window;
+  float scale;
+  const float* lse;           // [maps, T]
+  MapView weights, d_scores;  // written: P and dS of the extent's rows
+  float* sums;                // [maps, slots, c_q * c_k]
+  int slots;                  // a row tile each
+};
+
+/// dQ, P, dS and the kernel's sums: what backward_in_one_pass(problem) covers.
+template <int kDim>
+struct OnePassBackward {
+  static void backward(const OnePassBackwardArgs& args, ElementType type, cudaStream_t stream);
+};
+
 // --- kq convolution (convolution_*.cu, convolution_backward_*.cu) ---
 
 enum class MapKind { Scores, SoftmaxWeights };  // what is convolved: S as it is, or exp(M - lse)

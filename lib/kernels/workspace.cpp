@@ -109,6 +109,16 @@ void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
                                                       : plan.scores;
 }
 
+/// Of dK and dV, between chunks.
+void take_token_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
+  if (plan.rows >= p.tokens) return;
+  const std::size_t bytes =
+      product(sizeof(float), static_cast<std::size_t>(plan.batch_group * plan.head_group),
+              static_cast<std::size_t>(p.tokens), static_cast<std::size_t>(p.head_dim));
+  plan.d_k_sum = layout.take(bytes);
+  plan.d_v_sum = layout.take(bytes);
+}
+
 void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   const auto maps = static_cast<std::size_t>(plan.batch_group * plan.head_group);
   const auto all_maps = static_cast<std::size_t>(plan.batch_group * p.heads);
@@ -136,12 +146,7 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   plan.mix_sums_before = mix_sums(p.mix_before);
   plan.mix_sums_after = mix_sums(p.mix_after);
   plan.sums_end = layout.used();
-  if (plan.rows < p.tokens) {
-    const std::size_t bytes = product(sizeof(float), maps, static_cast<std::size_t>(p.tokens),
-                                      static_cast<std::size_t>(p.head_dim));
-    plan.d_k_sum = layout.take(bytes);
-    plan.d_v_sum = layout.take(bytes);
-  }
+  take_token_sums(p, layout, plan);
 }
 
 constexpr int kMaxMaps = 65535;  // a grid dimension
@@ -151,19 +156,26 @@ struct Flight {
   int batches, heads;
 };
 
-WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& flight, int rows) {
+/// What a plan needs of chunks of `rows` rows whose maps keep `spare_rows` more.
+WorkspacePlan chunk_plan(const Problem& p, const Flight& flight, int rows, int spare_rows) {
   WorkspacePlan plan;
-  Layout layout;
   plan.batch_group = flight.batches;
   plan.head_group = flight.heads;
   plan.rows = min_of(rows, p.tokens);
   plan.launch = filled(p.launch, plan.rows);
-  plan.ring = max_of(min_of(plan.rows + kSpareRows, p.tokens), kMinRing);
+  plan.ring = max_of(min_of(plan.rows + spare_rows, p.tokens), kTileRows + spare_rows);
   plan.pitch = round_up(p.tokens, kTileKeys);
   plan.key_tiles = plan.pitch / kTileKeys;
-  const auto maps = static_cast<std::size_t>(flight.batches * flight.heads);
   plan.map_bytes =
-      product(2, maps, static_cast<std::size_t>(plan.ring), static_cast<std::size_t>(plan.pitch));
+      product(2, static_cast<std::size_t>(flight.batches * flight.heads),
+              static_cast<std::size_t>(plan.ring), static_cast<std::size_t>(plan.pitch));
+  return plan;
+}
+
+WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& flight, int rows) {
+  WorkspacePlan plan = chunk_plan(p, flight, rows, kSpareRows);
+  Layout layout;
+  const auto maps = static_cast<std::size_t>(flight.batches * flight.heads);
   take_tables(p, direction, layout, plan);
   if (direction == Direction::Forward) {
     plan.softmax_partials =
@@ -178,16 +190,37 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& fli
   return plan;
 }
 
+/// The backward in one pass: P and dS, and a slot of sums for each row tile.
+WorkspacePlan one_pass_plan_with(const Problem& p, const Flight& flight, int rows) {
+  WorkspacePlan plan = chunk_plan(p, flight, rows, 0);
+  plan.launch.convolution_keys = plan.pitch;  // a block walks all keys
+  Layout layout;
+  take_tables(p, Direction::Backward, layout, plan);
+  plan.weights = layout.take(plan.map_bytes);
+  plan.d_scores = layout.take(plan.map_bytes);
+  plan.sums_begin = layout.used();
+  const Convolution& conv = p.conv_before;
+  plan.conv_sums_before =
+      layout.take(product(sizeof(float), static_cast<std::size_t>(flight.batches * p.heads),
+                          static_cast<std::size_t>(convolution_sum_slots(plan)),
+                          static_cast<std::size_t>(conv.query_span * conv.key_span)));
+  plan.sums_end = layout.used();
+  take_token_sums(p, layout, plan);
+  plan.bytes = layout.used();
+  return plan;
+}
+
 /// The longest chunk that the problem has and its launch plan allows.
 int most_rows(const Problem& p) {
   return p.launch.chunk_rows == 0 ? p.tokens : min_of(p.launch.chunk_rows, p.tokens);
 }
 
-/// The most rows a chunk that fit with `flight` in flight; 0 if not even 64 do. Tried
-/// from the longest down: the bytes do not quite rise with the rows, as long chunks have longer
-/// strips and so fewer sums, and a plan must be found again from its own bytes.
-int rows_that_fit(const Problem& p, Direction direction, const Flight& flight, std::size_t budget) {
-  const auto fits = [&](int rows) { return plan_with(p, direction, flight, rows).bytes <= budget; };
+/// The most rows a chunk that fit with `flight` in flight, by make(flight, rows); 0 if not even 64
+/// do. Tried from the longest down: the bytes do not quite rise with the rows, as long chunks have
+/// longer strips and so fewer sums, and a plan must be found again from its own bytes.
+template <class Make>
+int rows_that_fit(const Problem& p, const Flight& flight, std::size_t budget, Make&& make) {
+  const auto fits = [&](int rows) { return make(flight, rows).bytes <= budget; };
   const int most = most_rows(p);
   if (fits(most)) return most;
   const std::size_t tile_row_bytes =
@@ -248,6 +281,24 @@ Flights flights_of(const Problem& p) {
   return flights;
 }
 
+/// The largest chunks that fit into `budget`, of the plans make(flight, rows).
+template <class Make>
+WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
+  // Short chunks repeat halos, lags and the sums of dK and dV, and below about 256 rows their
+  // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
+  // mixing blocks cost more than that unless chunks are very short.
+  constexpr int kComfortableRows = 256, kVeryShortRows = 128;
+  const Flights flights = flights_of(p);
+  WorkspacePlan best;
+  for (std::size_t n = 0; n < flights.all.size(); ++n) {
+    if (n >= flights.first_part && best.rows >= min_of(kVeryShortRows, most_rows(p))) break;
+    const int rows = rows_that_fit(p, flights.all[n], budget, make);
+    if (rows > best.rows) best = make(flights.all[n], rows);
+    if (best.rows >= min_of(kComfortableRows, most_rows(p))) break;
+  }
+  return best.rows > 0 ? best : make(flights.all.back(), min_of(kTileRows, p.tokens));
+}
+
 }  // namespace
 
 MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group) {
@@ -287,21 +338,24 @@ WorkspacePlan one_pass_plan(const Problem& p) {
   return plan;
 }
 
+bool backward_in_one_pass(const Problem& p) {
+  const Convolution& conv = p.conv_before;
+  const int right = conv.key_span - 1 - conv.pad_left;
+  return forward_in_one_pass(p) && p.causality == Causality::Double &&
+         conv.query_span <= kMaxBackwardSpan && conv.pad_left >= 1 && conv.pad_left <= kChunk &&
+         right >= 1 && right <= kChunk;
+}
+
+WorkspacePlan one_pass_backward_plan(const Problem& p, std::size_t budget) {
+  return best_plan(p, budget, [&](const Flight& flight, int rows) {
+    return one_pass_plan_with(p, flight, rows);
+  });
+}
+
 WorkspacePlan workspace_plan(const Problem& p, Direction direction, std::size_t budget) {
-  // Short chunks repeat halos, lags and the sums of dK and dV, and below about 256 rows their
-  // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
-  // mixing blocks cost more than that unless chunks are very short.
-  constexpr int kComfortableRows = 256, kVeryShortRows = 128;
-  const Flights flights = flights_of(p);
-  WorkspacePlan best;
-  for (std::size_t n = 0; n < flights.all.size(); ++n) {
-    if (n >= flights.first_part && best.rows >= min_of(kVeryShortRows, most_rows(p))) break;
-    const int rows = rows_that_fit(p, direction, flights.all[n], budget);
-    if (rows > best.rows) best = plan_with(p, direction, flights.all[n], rows);
-    if (best.rows >= min_of(kComfortableRows, most_rows(p))) break;
-  }
-  return best.rows > 0 ? best
-                       : plan_with(p, direction, flights.all.back(), min_of(kTileRows, p.tokens));
+  return best_plan(p, budget, [&](const Flight& flight, int rows) {
+    return plan_with(p, direction, flight, rows);
+  });
 }
 
 std::size_t forward_workspace_bytes(const Problem& problem, std::size_t budget) {
@@ -310,8 +364,11 @@ std::size_t forward_workspace_bytes(const Problem& problem, std::size_t budget) 
   return workspace_plan(problem, Direction::Forward, budget).bytes;
 }
 
-std::size_t backward_workspace_bytes(const Problem& problem, std::size_t budget) {
+std::size_t backward_workspace_bytes(const Problem& problem, std::size_t budget, bool with_output) {
   if (check(problem) != Status::Ok) return 0;
+  if (with_output && backward_in_one_pass(problem)) {
+    return one_pass_backward_plan(problem, budget).bytes;
+  }
   return workspace_plan(problem, Direction::Backward, budget).bytes;
 }
 

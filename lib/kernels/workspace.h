@@ -16,8 +16,8 @@ constexpr std::size_t kDefaultWorkspaceBytes = std::size_t{512} << 20;
 /// number of rows a chunk. 0 if check(problem) fails.
 std::size_t forward_workspace_bytes(const Problem& problem,
                                     std::size_t budget = kDefaultWorkspaceBytes);
-std::size_t backward_workspace_bytes(const Problem& problem,
-                                     std::size_t budget = kDefaultWorkspaceBytes);
+/// `with_output`: the call gets o.
+std::size_t backward_workspace_bytes(const Problem& problem, std::size_t budget, bool with_output);
 
 enum class Direction { Forward, Backward };
 
@@ -122,6 +122,12 @@ inline bool weights_from_softmax(const Problem& p) {
 /// only.
 bool forward_in_one_pass(const Problem& p);
 WorkspacePlan one_pass_plan(const Problem& p);
+
+/// Can the backward, given o, do with one kernel and two transposed sums, and P and dS as its only
+/// maps (one_pass_backward.cuh)?
+bool backward_in_one_pass(const Problem& p);
+/// Its largest chunks that fit into `budget`, or the smallest ones.
+WorkspacePlan one_pass_backward_plan(const Problem& p, std::size_t budget);
 
 /// Does one kernel make this convolution and the mixing after it (convolved_mixing.cuh), on a card
 /// that gives a block `shared_bytes` of shared memory? The buffers are the same either way.

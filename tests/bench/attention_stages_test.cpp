@@ -70,6 +70,9 @@ constexpr Known kKnown[] = {
      kNotInPass, "gradients of k and v"},
     {"void mta::kernels::one_pass_forward_kernel<__nv_bfloat16, 64, 3>(mta::kernels::OnePassArgs)",
      "forward in one pass", kNotInPass},
+    {"void mta::kernels::one_pass_backward_kernel<__nv_bfloat16, 64>("
+     "mta::kernels::OnePassBackwardArgs)",
+     kNotInPass, "backward in one pass"},
     {"void mta::kernels::(anonymous namespace)::table_kernel<__nv_bfloat16>("
      "mta::kernels::(anonymous namespace)::TableArgs)",
      "prepared weights", "prepared weights, again"},
@@ -104,7 +107,7 @@ TEST(StageOfKernel, EveryStageThatHasACostHasAKernel) {
                                  .taps_after = taps,
                                  .group_before = group,
                                  .group_after = group};
-        shape.forward_in_one_pass = in_one_kernel && group == 0;
+        shape.forward_in_one_pass = shape.backward_in_one_pass = in_one_kernel && group == 0;
         shape.fused_before = shape.fused_after = in_one_kernel && taps > 0 && group > 0;
         for (const Pass pass : {Pass::Forward, Pass::Backward}) {
           for (const kernels::StageCost& cost : stage_costs(shape, pass)) {

@@ -45,7 +45,7 @@ TEST(KernelArguments, AreCheckedByName) {
 
 TEST(KernelArguments, BackwardNeedsAPlaceForEveryGradient) {
   const ForwardParams f = valid();
-  BackwardParams params = {f.problem, f.q, f.k, f.v, f.lse, f.o, f.o, f.o, f.o, {}};
+  BackwardParams params = {f.problem, f.q, f.k, f.v, f.o, f.lse, f.o, f.o, f.o, f.o, {}};
   params.problem.mix_before = {.weight = f.lse, .group = 2};
   EXPECT_EQ(backward(params, nullptr), Status::InvalidArgument);
   EXPECT_STREQ(last_error(), "gradient of the head mixing before softmax is a null pointer");

@@ -158,12 +158,14 @@ class DeviceCase {
     must(cudaDeviceSynchronize(), "forward");
   }
   void backward() const {
-    const std::size_t bytes = kernels::backward_workspace_bytes(p_, options_.backward_budget);
+    const std::size_t bytes =
+        kernels::backward_workspace_bytes(p_, options_.backward_budget, options_.gives_output);
     const DeviceMemory<char> memory(bytes);
     const kernels::BackwardParams params = {p_,
                                             q_.tensor(),
                                             k_.tensor(),
                                             v_.tensor(),
+                                            options_.gives_output ? o_.tensor() : Tensor(),
                                             lse_.get(),
                                             d_o_.tensor(),
                                             d_q_.tensor(),

@@ -27,6 +27,7 @@ struct DeviceOptions {
   TokenLayout layout = TokenLayout::HeadsFirst;
   std::size_t forward_budget = 0, backward_budget = 0;  // of the workspaces; 0: the smallest chunks
   const std::uint32_t* dropout_step = nullptr;          // on the host
+  bool gives_output = true;  // o to the backward, which may then take one pass
 };
 
 /// Forward and backward; outputs and workspaces hold NaN before. Fails the running test on any

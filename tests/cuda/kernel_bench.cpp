@@ -113,7 +113,7 @@ class Bench {
     weights(problem_.mix_before);
     weights(problem_.mix_after);
     forward_bytes = forward_workspace_bytes(problem_, c.budget);
-    backward_bytes = backward_workspace_bytes(problem_, c.budget);
+    backward_bytes = backward_workspace_bytes(problem_, c.budget, true);
     workspace_ = std::make_unique<DeviceMemory<char>>(std::max(forward_bytes, backward_bytes));
     for (Tensor* x : {&q_, &k_, &v_, &d_o_, &o_, &d_q_, &d_k_, &d_v_}) *x = tensor();
     lse_ = std::make_unique<DeviceMemory<float>>(
@@ -128,6 +128,7 @@ class Bench {
                                     q_,
                                     k_,
                                     v_,
+                                    o_,
                                     lse_->get(),
                                     d_o_,
                                     d_q_,

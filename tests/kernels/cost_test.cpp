@@ -41,6 +41,9 @@ TEST(Cost, MapBytesArePassesOfTwoBytesALogit) {
       .logits = 1, .head_dim = 64, .taps_before = 66, .forward_in_one_pass = true};
   EXPECT_EQ(map_bytes(alone, Pass::Forward), 0);
   EXPECT_EQ(map_bytes(alone, Pass::Backward), 2 * (3 + 2 + 3 + 3 + 3));
+  const CostShape both{
+      .logits = 1, .head_dim = 64, .taps_before = 66, .backward_in_one_pass = true};
+  EXPECT_EQ(map_bytes(both, Pass::Backward), 2 * (2 + 2));
 }
 
 TEST(Cost, StagesHaveNamesOfTheirOwnAndTheWorkOfTheChain) {
@@ -84,6 +87,16 @@ TEST(Cost, ForwardInOnePassIsOneStageThatReadsAndWritesTokens) {
   EXPECT_EQ(stages[0].operations, 2 * 10 * (2 * 64 + 66));
 }
 
+TEST(Cost, BackwardInOnePassComputesWhatTheChainDoes) {
+  CostShape shape{.logits = 10, .rows = 4, .head_dim = 64, .taps_before = 66};
+  const double chain = operations(shape, Pass::Backward);
+  shape.backward_in_one_pass = true;
+  EXPECT_EQ(operations(shape, Pass::Backward), chain);
+  const std::vector<StageCost> stages = stage_costs(shape, Pass::Backward);
+  ASSERT_EQ(stages.size(), 2U);
+  EXPECT_EQ(stages[0].bytes, 2 * 10 * 2 + 2 * 4 * 64 * 6) << "P, dS, q, k, v, o, dO, dQ";
+}
+
 TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
   constexpr float kThere[1] = {};
   constexpr std::size_t kBytes = std::size_t{512} << 20;
@@ -92,6 +105,7 @@ TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
   p.conv_before = {.kernel = kThere, .query_span = 6, .key_span = 11, .pad_left = 5};
   const CostShape alone = cost_shape(p, Direction::Forward, kBytes, kHopper);
   EXPECT_TRUE(alone.forward_in_one_pass);
+  EXPECT_TRUE(alone.backward_in_one_pass);
   EXPECT_EQ(alone.logits, 2 * 16 * 5050);
   EXPECT_EQ(alone.rows, 2 * 16 * 100);
   EXPECT_EQ(alone.taps_before, 66);

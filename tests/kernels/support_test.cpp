@@ -81,10 +81,9 @@ TEST(Support, RefusesADeviceByName) {
   expect({}, "there is no CUDA device");
   expect({.capability = 75, .shared_bytes = 64 << 10, .has_code = true},
          "compute capability 7.5 is not covered (covered: 8.0 or newer)");
-  expect(
-      {.capability = 86, .shared_bytes = 48 << 10, .has_code = true},
-      "shared memory of 49152 bytes a block is not covered (covered: weighted and transposed sum "
-      "of head size 64 takes 55296)");
+  expect({.capability = 86, .shared_bytes = 48 << 10, .has_code = true},
+         "shared memory of 49152 bytes a block is not covered (covered: backward in one pass of "
+         "head size 32 takes 75360)");
   expect({.capability = 100, .shared_bytes = 227 << 10},
          "not built for compute capability 10.0: configure with CMAKE_CUDA_ARCHITECTURES=100");
 }
@@ -109,6 +108,10 @@ TEST(SharedMemory, OfEveryKernelFitsOnEveryCoveredCard) {
 TEST(SharedMemory, IsWhatTheLayoutsTake) {
   EXPECT_EQ(scores_shared_bytes(128, true), 2 * (2 * 64 * 136 + 3 * 64 * 72));
   EXPECT_EQ(sum_shared_bytes(64), 2 * 3 * (64 * 72 + 64 * 72));
+  EXPECT_EQ(one_pass_backward_shared_bytes(64, 6),
+            2 * (2 * 80 * 72 + 3 * 64 * 72 + (2 * 85 + 80) * 88) + 80 * 16 + 4 * 2 * 6 * 40);
+  EXPECT_EQ(one_pass_backward_shared_bytes(128, 2),
+            2 * (2 * 80 * 136 + 3 * 32 * 136 + (2 * 85 + 80) * 56) + 80 * 16 + 4 * 2 * 2 * 40);
   EXPECT_EQ(convolution_shared_bytes(6, 16), 2 * (2 * 79 * 104 + 64 * 72) + 4 * 16 * 64);
   EXPECT_EQ(convolution_backward_shared_bytes(6, 16), 4 * (79 * 104 + 64 * 72) + 4 * 16 * 64);
   EXPECT_EQ(fused_shared_bytes(3, 6), 2 * 16 * 37 * 88);

@@ -131,7 +131,10 @@ TEST(WorkspacePlan, SmallestChunkGrowsLinearlyWithTokens) {
 
 TEST(WorkspacePlan, ZeroForWhatIsNotSupported) {
   EXPECT_EQ(forward_workspace_bytes(full_mta(1, 65, 100)), 0u);
-  EXPECT_EQ(backward_workspace_bytes(full_mta(1, 65, 100)), 0u);
+  for (const bool with_output : {false, true}) {
+    EXPECT_EQ(backward_workspace_bytes(full_mta(1, 65, 100), kDefaultWorkspaceBytes, with_output),
+              0u);
+  }
 }
 
 TEST(WorkspacePlan, AForwardInOnePassTakesTablesOnly) {
@@ -148,6 +151,60 @@ TEST(WorkspacePlan, AForwardInOnePassTakesTablesOnly) {
   p.dropout.rate = 0;
   p.conv_before.key_span = 32;
   EXPECT_FALSE(forward_in_one_pass(p));
+}
+
+Problem convolution_alone(int batch, int heads, int tokens) {
+  Problem p = full_mta(batch, heads, tokens);
+  p.conv_after = {};
+  p.mix_before = p.mix_after = {};
+  return p;
+}
+
+TEST(WorkspacePlan, ABackwardInOnePassNeedsNarrowWindowsOnBothSides) {
+  Problem p = convolution_alone(4, 16, 2048);
+  const auto with = [&](int query_span, int key_span, int pad_left) {
+    p.conv_before.query_span = query_span;
+    p.conv_before.key_span = key_span;
+    p.conv_before.pad_left = pad_left;
+    return backward_in_one_pass(p);
+  };
+  EXPECT_TRUE(with(6, 11, 5));
+  EXPECT_TRUE(with(2, 9, 4));
+  EXPECT_TRUE(with(1, 3, 1));
+  EXPECT_TRUE(with(6, 17, 8));
+  EXPECT_FALSE(with(7, 11, 5));
+  EXPECT_FALSE(with(6, 11, 10)) << "no key on the right";
+  EXPECT_FALSE(with(6, 11, 0));
+  EXPECT_FALSE(with(6, 11, 9));
+  EXPECT_FALSE(with(6, 11, 1)) << "nine keys on the right";
+  ASSERT_TRUE(with(6, 11, 5));
+  p.causality = Causality::Exact;
+  EXPECT_FALSE(backward_in_one_pass(p));
+  p.causality = Causality::Double;
+  p.mix_before = {.weight = kWeights, .group = 2};
+  EXPECT_FALSE(backward_in_one_pass(p));
+  p.mix_before = {};
+  p.dropout.rate = 0.1f;
+  EXPECT_FALSE(backward_in_one_pass(p));
+}
+
+/// Without o the chain runs, and needs what it always did.
+TEST(WorkspacePlan, ABackwardInOnePassKeepsTwoMapsInLongerChunks) {
+  const Problem p = convolution_alone(4, 16, 2048);
+  EXPECT_EQ(backward_workspace_bytes(p, kDefaultWorkspaceBytes, false),
+            workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).bytes);
+  for (const std::size_t budget : {std::size_t{0}, kDefaultWorkspaceBytes, std::size_t{2} << 30}) {
+    const WorkspacePlan plan = one_pass_backward_plan(p, budget);
+    EXPECT_EQ(backward_workspace_bytes(p, budget, true), plan.bytes);
+    EXPECT_EQ(one_pass_backward_plan(p, plan.bytes).rows, plan.rows);
+    EXPECT_EQ(plan.scores, WorkspacePlan::kNone);
+    EXPECT_EQ(convolution_sum_slots(plan), ceil_div(plan.rows + kSpareRows, kTileRows));
+  }
+  EXPECT_EQ(one_pass_backward_plan(p, 0).rows, kTileRows);
+  EXPECT_GE(2 * one_pass_backward_plan(p, kDefaultWorkspaceBytes).rows,
+            3 * workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).rows);
+  EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).rows, 2048);
+  EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).d_k_sum, WorkspacePlan::kNone);
 }
 
 /// Blocks that read one tile of S together must not find dS in it.

@@ -223,7 +223,7 @@ std::vector<at::Tensor> run_backward(const AttentionCall& call, const at::Tensor
   const at::Tensor d_q = rows_of_heads(q, T, d), d_k = rows_of_heads(q, T, d),
                    d_v = rows_of_heads(q, T, d);
   const at::Tensor memory =
-      bytes(kernels::backward_workspace_bytes(problem, budget(call)), q.device());
+      bytes(kernels::backward_workspace_bytes(problem, budget(call), false), q.device());
   check_status(kernels::backward({.problem = problem,
                                   .q = view(q),
                                   .k = view(k),

@@ -140,6 +140,13 @@ float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
   return mine.found;
 }
 
+unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {
+  const float found = __shfl_xor_sync(mask, __uint_as_float(value), lane_mask);
+  unsigned bits = 0;
+  std::memcpy(&bits, &found, sizeof(bits));
+  return bits;
+}
+
 unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
   const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
   unsigned out = 0;

@@ -1,0 +1,336 @@
+// The backward of a kq convolution before the softmax alone, but for the two sums over rows: one
+// kernel makes dQ, the weights P, dS and the kernel's gradient; dV = P^T dO and dK = scale dS^T Q
+// follow as transposed sums. P and dS are the only maps in device memory.
+//
+// A block owns 64 query rows of dS and dQ and walks the keys in tiles of n = 64 or 32. What the
+// transposed convolution reads below them (c_q-1 rows of dC) it makes again, and what those read
+// above (c_q-1 rows of S more). With c_q <= 6 each is 80 lines, 16 for each of five warps:
+//
+//   line       0                    c_q-1                     64                79
+//   S          r0-(c_q-1) ......... r0 .................................... r0+80-c_q
+//   dP, C, dC  r0 ......................................... r0+63 | c_q-1 more |
+//   dS, dQ     r0 ......................................... r0+63   (the first four warps)
+//
+// A window reads one 8-key column before its output and one after. So the maps run ahead of each
+// other, and a tile keeps the 16 keys of the tile before in front:
+//
+//   keys       n t - 8   n t       n t + 8   n t + 16             n (t+1)    + 8       + 16
+//   S                    |<--- front ------->|<-------------- new -------------------->|
+//   C, dP, dC  |<--- front ------->|<-------------- new ---------------------->|
+//   dS                   |<-------------- new ------------------->|
+//
+// Two phases a tile, a barrier after each; each copies what the next one needs:
+//   1. C = W * S, P = exp(C - lse), dP = dO V^T, dC = P (dP - D) with D = sum over d of dO O.
+//   2. dS = transposed convolution of dC, dQ += dS K, kernel sums from (S, dC); S of tile t + 1.
+//
+// Products of the matrix unit (16x8x16) a tile of 64 x 64, with d = 64 and 6 x 11 taps: S and dP
+// 160 each, C 360 (windows of 24 keys: 1.5 each), dS 288, kernel sums 384, dQ 128: 1480, where the
+// chain takes 1344. Shared memory is what such tiles wait for: a fragment is read for 8 products or
+// fewer, so warps take 16 lines by all keys of a tile, and the fifth warp the lines below 64,
+// rather than each of four a share of those.
+#pragma once
+
+#include "lib/kernels/one_pass_backward_tile.cuh"
+#include "lib/kernels/weighted_sum.cuh"
+
+#include <cstddef>
+#include <type_traits>
+
+namespace mta::kernels {
+
+constexpr int kOnePassBackwardThreads = kOnePassRows / 16 * kWarp;  // five warps of 16 lines
+
+/// A row of C.
+struct alignas(kLogitRowBytes) LogitRow {
+  float lse2;  // in base 2; infinite past the last token, where all weights are zero
+  float dot;   // D
+  int slot;    // in the maps; below 0 where the row is not this block's
+};
+
+/// Where a warp works.
+template <int kDim>
+struct BackwardPlace {
+  using Shape = BackwardShape<kDim>;
+  Number* shared;
+  int map, first_row, warp, query_span;
+  __device__ int lines() const { return 16 * warp; }
+  __device__ int end_key() const { return first_row + kTileRows; }
+  __device__ Number* score_tile(int t) const {
+    return shared + Shape::kScores + t % 2 * Shape::kScoreTile;
+  }
+  __device__ Number* logit_gradients() const { return shared + Shape::kLogitGradients; }
+  /// Row g, or g + 8, of this warp.
+  __device__ LogitRow& row(int half) const {
+    return reinterpret_cast<LogitRow*>(shared +
+                                       Shape::kLogitRows)[lines() + lane_place().g + 8 * half];
+  }
+  __device__ const Word* table() const {
+    return reinterpret_cast<const Word*>(shared + Shape::kTables);
+  }
+  __device__ const Word* flipped() const {
+    return table() + query_span * table_words(kBackwardWindow);
+  }
+};
+
+/// D, lse and slot of a warp's rows of C, from dO in shared memory and O.
+template <class E, int kDim>
+__device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int line = at.lines() + lane.g + 8 * half, row = at.first_row + line;
+    const bool is_own = line < kTileRows && row < args.extent.rows.end;
+    float dot = 0, lse2 = INFINITY;
+    if (row < args.extent.tokens) {
+      lse2 = args.lse[static_cast<std::size_t>(at.map) * args.extent.tokens + row] * kLog2e;
+      const Number* o = tensor_row(args.o, at.map, args.extent.heads, row);
+      const Number* d_o =
+          at.shared + BackwardShape<kDim>::kOutputGradients + line * BackwardShape<kDim>::kToken;
+#pragma unroll
+      for (int chunk = lane.q; chunk < kDim / kChunk; chunk += 4) {
+        const uint4 x = *reinterpret_cast<const uint4*>(o + chunk * kChunk),
+                    y = *reinterpret_cast<const uint4*>(d_o + chunk * kChunk);
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          const float2 u = unpack<E>((&x.x)[n]), v = unpack<E>((&y.x)[n]);
+          dot += u.x * v.x + u.y * v.y;
+        }
+      }
+    }
+    dot = quad_sum(dot);
+    if (lane.q == 0) {
+      at.row(half) = {lse2, dot, is_own ? ring_slot(row, args.weights.ring) : -1};
+    }
+  }
+  __syncwarp();
+}
+
+/// S of tile t's new keys, zero past the diagonal; of their last 16 only to start with, where
+/// `keys` points at those.
+template <class E, int kDim, bool kStart>
+__device__ void make_scores(const BackwardPlace<kDim>& at, const Number* keys, int t, float scale) {
+  using Shape = BackwardShape<kDim>;
+  constexpr int kFirst = kStart ? Shape::kColumns - kFrontColumns : 0;
+  const Lane lane = lane_place();
+  float scores[Shape::kColumns][4];
+  multiply_lines<E, kDim, kFirst>(
+      scores, at.shared + Shape::kQueries + at.lines() * Shape::kToken,
+      keys - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
+  Number* tile = at.score_tile(kStart ? 1 : t);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int line = at.lines() + lane.g + 8 * half;
+    const int first_key = t * Shape::kKeys + kFrontKeys;
+    const int last = at.first_row - (at.query_span - 1) + line - first_key;  // causal column
+    Number* numbers = tile + line * Shape::kPitch + kFrontKeys;
+#pragma unroll
+    for (int n = kFirst; n < Shape::kColumns; ++n) {
+      const int column = 8 * n + 2 * lane.q;
+      const Word word = pack<Half>(scale * scores[n][2 * half], scale * scores[n][2 * half + 1]);
+      *reinterpret_cast<Word*>(numbers + column) = keep_pair(word, column <= last, column < last);
+    }
+  }
+}
+
+/// P of a warp's lines and tile t's new keys, zero past the diagonal.
+template <class E, int kDim, bool kStart>
+__device__ void make_weights(Word (&weights)[BackwardShape<kDim>::kColumns][2],
+                             const BackwardPlace<kDim>& at, int t, int slack) {
+  using Shape = BackwardShape<kDim>;
+  constexpr int kFirst = kStart ? Shape::kColumns - 1 : 0;
+  const Lane lane = lane_place();
+  float c[Shape::kColumns][4];
+  const Number* tile = at.score_tile(kStart ? 1 : t);
+  convolve_lines<Half, kFirst>(c, tile + at.lines() * Shape::kPitch, at.table(), at.query_span,
+                               slack);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int last = at.first_row + at.lines() + lane.g + 8 * half - (t * Shape::kKeys + kChunk);
+    const float lse2 = at.row(half).lse2;
+#pragma unroll
+    for (int n = 0; n < Shape::kColumns; ++n) {
+      const int column = 8 * n + 2 * lane.q;
+      const Word word = weight_pair<E>(pack<Half>(c[n][2 * half], c[n][2 * half + 1]), lse2);
+      weights[n][half] = n < kFirst ? 0 : keep_pair(word, column <= last, column < last);
+    }
+  }
+}
+
+/// Phase 1: P to its map, dC into its tile, and the front of the next tile of S. To start with: of
+/// keys 0 to 7 only, where `values` points at keys -8 to 7.
+template <class E, int kDim, bool kStart>
+__device__ void make_logit_gradients(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at,
+                                     const Number* values, int t) {
+  using Shape = BackwardShape<kDim>;
+  constexpr int kFirst = kStart ? Shape::kColumns - 1 : 0;
+  const Lane lane = lane_place();
+  const int own = at.lines() * Shape::kPitch;
+  Word weights[Shape::kColumns][2];
+  make_weights<E, kDim, kStart>(weights, at, t, args.window.slack);
+  if (at.lines() < kTileRows) {
+    const int slot[2] = {at.row(0).slot, at.row(1).slot};
+    store_words(weights, args.weights, at.map, slot, t * Shape::kKeys + kChunk, at.end_key());
+  }
+  carry_front<Shape::kPitch, Shape::kKeys>(at.score_tile(kStart ? 1 : t) + own,
+                                           at.score_tile(t + 1) + own);
+  Number* gradients = at.logit_gradients() + own;
+  if (!kStart) carry_front<Shape::kPitch, Shape::kKeys>(gradients, gradients);
+  float d[Shape::kColumns][4];
+  multiply_lines<E, kDim, kFirst>(
+      d, at.shared + Shape::kOutputGradients + at.lines() * Shape::kToken,
+      values - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    Number* numbers = gradients + (lane.g + 8 * half) * Shape::kPitch + kFrontKeys + 2 * lane.q;
+    const float dot = at.row(half).dot;
+#pragma unroll
+    for (int n = kStart ? Shape::kColumns - kFrontColumns : 0; n < Shape::kColumns; ++n) {
+      const float2 p = unpack<E>(weights[n][half]);
+      *reinterpret_cast<Word*>(numbers + 8 * n) =
+          pack<E>(p.x * (d[n][2 * half] - dot), p.y * (d[n][2 * half + 1] - dot));
+    }
+  }
+}
+
+/// Phase 2 of the first four warps: dS of tile t to its map, dQ and the kernel's sums.
+template <class E, int kDim>
+__device__ void take_score_gradients(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at,
+                                     float (&d_q)[kDim / 8][4], BackwardSums& sums, int t) {
+  using Shape = BackwardShape<kDim>;
+  const Lane lane = lane_place();
+  const int own = at.lines() * Shape::kPitch, first_key = t * Shape::kKeys;
+  Word words[Shape::kColumns][2];
+  float d[Shape::kColumns][4];
+  convolve_lines<E, 0>(d, at.logit_gradients() + own, at.flipped(), at.query_span,
+                       args.flipped_window.slack);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int last = at.first_row + at.lines() + lane.g + 8 * half - first_key;
+#pragma unroll
+    for (int n = 0; n < Shape::kColumns; ++n) {
+      const int column = 8 * n + 2 * lane.q;
+      words[n][half] =
+          keep_pair(pack<E>(d[n][2 * half], d[n][2 * half + 1]), column <= last, column < last);
+    }
+  }
+  const int slot[2] = {at.row(0).slot, at.row(1).slot};
+  store_words(words, args.d_scores, at.map, slot, first_key, at.end_key());
+  accumulate_lines<E, kDim>(d_q, words, at.shared + Shape::kOldKeys);
+#pragma unroll 1
+  for (int line = at.lines() / 32 * 32, end = line + 32; line < end; line += 16) {
+    accumulate_kernel_sums<E, Shape::kColumns>(
+        sums, at.logit_gradients() + line * Shape::kPitch,
+        at.score_tile(t) + (line + at.query_span - 1) * Shape::kPitch, at.warp % 2, at.query_span);
+  }
+}
+
+/// Copies what stays for the whole walk, the first tile, and keys and values of what it reads
+/// before itself: 16 keys and 16 values, from keys 0 and -8, where the old keys will be.
+template <int kDim>
+__device__ void load_start(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
+  using Shape = BackwardShape<kDim>;
+  const int tokens = args.extent.tokens, heads = args.extent.heads;
+  const auto load = [&](auto count, int target, const TensorView& x, int first) {
+    load_tokens<kDim, decltype(count)::value>(at.shared + target, x, at.map, heads, first, tokens);
+  };
+  using Rows = std::integral_constant<int, kOnePassRows>;
+  using Front = std::integral_constant<int, kFrontKeys>;
+  using Keys = std::integral_constant<int, Shape::kKeys>;
+  load(Rows{}, Shape::kQueries, args.q, at.first_row - (at.query_span - 1));
+  load(Rows{}, Shape::kOutputGradients, args.d_o, at.first_row);
+  load(Front{}, Shape::kOldKeys, args.k, 0);
+  load(Front{}, Shape::kOldKeys + kFrontKeys * Shape::kToken, args.v, -kChunk);
+  load(Keys{}, Shape::kNewKeys, args.k, kFrontKeys);
+  load(Keys{}, Shape::kValues, args.v, kChunk);
+  commit_copies();
+  Word* table = reinterpret_cast<Word*>(at.shared + Shape::kTables);
+  const int head = at.map % heads;
+  load_table<kBackwardWindow>(table, args.tables, head, at.query_span);
+  load_table<kBackwardWindow>(table + at.query_span * table_words(kBackwardWindow), args.flipped,
+                              head, at.query_span);
+  // Keys -8 to -1 of S.
+  if (static_cast<int>(threadIdx.x) < kOnePassRows) {
+    *reinterpret_cast<uint4*>(at.score_tile(1) + static_cast<int>(threadIdx.x) * Shape::kPitch +
+                              Shape::kKeys - kChunk) = uint4{};
+  }
+}
+
+/// Grid: (maps, row tiles). Two blocks a multiprocessor: registers for 10 warps.
+template <class E, int kDim>
+__global__ void __launch_bounds__(kOnePassBackwardThreads, 2)
+    one_pass_backward_kernel(const OnePassBackwardArgs args) {
+  wait_for_previous_kernel();
+  using Shape = BackwardShape<kDim>;
+  const int tokens = args.extent.tokens, heads = args.extent.heads;
+  // Later rows have more keys: start with them, of all maps.
+  const int row_tile = static_cast<int>(gridDim.y - 1 - blockIdx.y);
+  const BackwardPlace<kDim> at = {dynamic_shared<Number>(), static_cast<int>(blockIdx.x),
+                                  args.extent.rows.begin + row_tile * kTileRows,
+                                  static_cast<int>(threadIdx.x) / kWarp, args.query_span};
+  Number *new_keys = at.shared + Shape::kNewKeys, *old_keys = at.shared + Shape::kOldKeys,
+         *values = at.shared + Shape::kValues;
+  load_start<kDim>(args, at);
+  wait_for_copies<0>();
+  __syncthreads();
+  make_logit_rows<E, kDim>(args, at);
+  make_scores<E, kDim, true>(at, old_keys, -1, args.scale);
+  make_scores<E, kDim, false>(at, new_keys, 0, args.scale);
+  __syncthreads();
+  make_logit_gradients<E, kDim, true>(args, at, old_keys + kFrontKeys * Shape::kToken, -1);
+  __syncthreads();
+
+  const bool is_own = at.lines() < kTileRows;
+  float d_q[kDim / 8][4] = {};
+  BackwardSums sums = {};
+  const int tiles = at.end_key() / Shape::kKeys;
+  for (int t = 0; t < tiles; ++t) {
+    const bool goes_on = t + 1 < tiles;
+    const int first_key = t * Shape::kKeys, next_key = first_key + Shape::kKeys;
+    load_tokens<kDim, Shape::kKeys>(old_keys, args.k, at.map, heads, first_key, tokens);
+    if (goes_on) {
+      load_tokens<kDim, Shape::kKeys>(new_keys, args.k, at.map, heads, next_key + kFrontKeys,
+                                      tokens);
+    }
+    commit_copies();
+    make_logit_gradients<E, kDim, false>(args, at, values, t);
+    wait_for_copies<0>();
+    __syncthreads();  // dC and the keys are there, the values are no longer read
+    if (goes_on) {
+      load_tokens<kDim, Shape::kKeys>(values, args.v, at.map, heads, next_key + kChunk, tokens);
+    }
+    commit_copies();
+    if (is_own) take_score_gradients<E, kDim>(args, at, d_q, sums, t);
+    if (goes_on) make_scores<E, kDim, false>(at, new_keys, t + 1, args.scale);
+    wait_for_copies<0>();
+    __syncthreads();  // the next S and values are there, dC and the keys are no longer read
+  }
+  if (is_own) {
+    store_tokens<E, kDim>(d_q, args.d_q, at.map, heads, at.first_row + at.lines(),
+                          args.extent.rows.end, args.scale);
+  }
+  float* slot = args.sums + (static_cast<std::size_t>(at.map) * args.slots + row_tile) *
+                                args.query_span * args.flipped_window.span;
+  finish_kernel_sums(sums, reinterpret_cast<float*>(at.shared + Shape::kScores), slot,
+                     args.query_span, args.flipped_window);
+}
+
+template <class E, int kDim>
+void launch_one_pass_backward(const OnePassBackwardArgs& args, cudaStream_t stream) {
+  const int bytes = one_pass_backward_shared_bytes(kDim, args.query_span);
+  const dim3 grid(static_cast<unsigned>(args.extent.maps),
+                  static_cast<unsigned>(args.extent.row_tiles()));
+  allow_shared_bytes(one_pass_backward_kernel<E, kDim>, bytes);
+  launch(one_pass_backward_kernel<E, kDim>, grid, kOnePassBackwardThreads, bytes, stream, args);
+}
+
+template <int kDim>
+void OnePassBackward<kDim>::backward(const OnePassBackwardArgs& args, ElementType type,
+                                     cudaStream_t stream) {
+  if (type == ElementType::BFloat16) {
+    launch_one_pass_backward<Brain, kDim>(args, stream);
+  } else {
+    launch_one_pass_backward<Half, kDim>(args, stream);
+  }
+}
+
+}  // namespace mta::kernels

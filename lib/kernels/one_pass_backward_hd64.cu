@@ -1,0 +1,4 @@
+// Instantiates the backward in one pass for head size 64.
+#include "lib/kernels/one_pass_backward.cuh"
+
+template struct mta::kernels::OnePassBackward<64>;

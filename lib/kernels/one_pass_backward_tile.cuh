@@ -1,0 +1,238 @@
+// What a warp of the backward in one pass does with 16 lines of a tile in shared memory: products,
+// convolutions with fixed windows of 24 keys, the kernel's gradient, and rows of the maps.
+//
+// kColumns: 8-key columns that are new in a tile; before them lie the 16 keys of the front.
+#pragma once
+
+#include "lib/kernels/toeplitz.cuh"
+
+#include <cstddef>
+
+namespace mta::kernels {
+
+constexpr int kFrontKeys = 16;  // of a tile that the tile before has made
+constexpr int kFrontColumns = kFrontKeys / kChunk;
+constexpr int kBackwardWindow = 3;  // 8-key columns: from one before the output to one after it
+
+/// Shared memory of a block, in numbers, and the keys of a tile.
+template <int kDim>
+struct BackwardShape {
+  static constexpr int kKeys = one_pass_backward_keys(kDim);
+  static constexpr int kColumns = kKeys / kChunk;
+  static constexpr int kPitch = tile_pitch(kKeys + kFrontKeys);
+  static constexpr int kToken = kDim + 8;
+  static constexpr int kQueries = 0;
+  static constexpr int kOutputGradients = kQueries + kOnePassRows * kToken;
+  static constexpr int kNewKeys = kOutputGradients + kOnePassRows * kToken;  // for S
+  static constexpr int kOldKeys = kNewKeys + kKeys * kToken;                 // for dQ
+  static constexpr int kValues = kOldKeys + kKeys * kToken;
+  static constexpr int kScores = kValues + kKeys * kToken;  // two tiles
+  static constexpr int kScoreTile = kScoreLines * kPitch;
+  static constexpr int kLogitGradients = kScores + 2 * kScoreTile;
+  static constexpr int kLogitRows = kLogitGradients + kOnePassRows * kPitch;
+  static constexpr int kTables =  // forward, flipped
+      kLogitRows + kOnePassRows * kLogitRowBytes / kNumberBytes;
+  static_assert(kNumberBytes * kTables == one_pass_backward_shared_bytes(kDim, 0));
+  static_assert(kNumberBytes * (kLogitRows - kScores) >= kWordBytes * 2 * kMaxBackwardSpan * 32 * 8,
+                "the kernel's sums take the place of the maps at the end");
+};
+
+/// out = X Y^T for 16 tokens of X and the keys from column kFirst on.
+template <class E, int kDim, int kFirst, int kColumns>
+__device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const Number* y) {
+  const Number* x_corner = x + square_offset(kDim + 8);
+  const Number* y_corner = y + square_offset_by_row(kDim + 8);
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) out[t][e] = 0;
+  }
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    Word a[4];
+    load_blocks(a, x_corner + 16 * k);
+#pragma unroll
+    for (int pair = kFirst / 2; pair < kColumns / 2; ++pair) {
+      Word b[4];
+      load_blocks(b, y_corner + pair * 16 * (kDim + 8) + 16 * k);
+      if (2 * pair >= kFirst) mma_k16<E>(out[2 * pair], a[0], a[1], a[2], a[3], b[0], b[1]);
+      mma_k16<E>(out[2 * pair + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
+    }
+  }
+}
+
+/// out = the band of each query offset a times the lines that start a below, from column kFirst on.
+template <class E, int kFirst, int kColumns>
+__device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, const Word* table,
+                               int query_span, int slack) {
+  constexpr int kPitch = tile_pitch(kChunk * (kColumns + kFrontColumns));
+  const Number* corner = lines + square_offset(kPitch);
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) out[t][e] = 0;
+  }
+#pragma unroll 1
+  for (int a = 0; a < query_span; ++a) {
+    Word band[kBackwardWindow], x[kColumns + kFrontColumns][2];
+    load_band<kBackwardWindow>(band, table + a * table_words(kBackwardWindow), slack);
+    load_row_blocks<kColumns + kFrontColumns, kPitch>(x, corner + a * kPitch);
+#pragma unroll
+    for (int t = kFirst; t < kColumns; ++t) {
+      multiply_band<E, kBackwardWindow>(out[t], x, t, band);
+    }
+  }
+}
+
+/// sums += X Y for 16 rows of X, as words of a map, and kColumns * 8 keys of Y.
+template <class E, int kDim, int kColumns>
+__device__ void accumulate_lines(float (&sums)[kDim / 8][4], const Word (&x)[kColumns][2],
+                                 const Number* y) {
+  const Number* corner = y + square_offset(kDim + 8);
+#pragma unroll
+  for (int k = 0; k < kColumns / 2; ++k) {
+#pragma unroll
+    for (int n = 0; n < kDim / 16; ++n) {
+      Word b[4];
+      load_blocks_transposed(b, corner + 16 * k * (kDim + 8) + 16 * n);
+      mma_k16<E>(sums[2 * n], x[2 * k][0], x[2 * k][1], x[2 * k + 1][0], x[2 * k + 1][1], b[0],
+                 b[1]);
+      mma_k16<E>(sums[2 * n + 1], x[2 * k][0], x[2 * k][1], x[2 * k + 1][0], x[2 * k + 1][1], b[2],
+                 b[3]);
+    }
+  }
+}
+
+/// The gradient of the flipped kernel: a warp holds every other query offset a, and adds up its own
+/// 16 rows and those of its neighbour, so that the sums take half the registers.
+struct BackwardSums {
+  // window column x = 16 pair + (g or g + 8), output lane 2q or 2q + 1
+  float value[kMaxBackwardSpan / 2][2][4];
+};
+
+/// sums[x, n] += sum over 16 rows and all columns t of dC[row + a, 8t + x] S[row, 8t + n], for
+/// a = first_offset, + 2, .... `scores`: the rows' own lines of S, in fp16.
+template <class E, int kColumns>
+__device__ void accumulate_kernel_sums(BackwardSums& sums, const Number* gradients,
+                                       const Number* scores, int first_offset, int query_span) {
+  constexpr int kPitch = tile_pitch(kChunk * (kColumns + kFrontColumns));
+  constexpr int kQuads = (kColumns + kFrontColumns) / 2;
+  Word x[kColumns][2];
+#pragma unroll
+  for (int t = 0; t < kColumns; t += 2) {
+    Word square[4];
+    load_blocks_transposed(square, scores + square_offset(kPitch) + 8 * t);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) x[t + n / 2][n % 2] = convert<Half, E>(square[n]);
+  }
+  const Number* corner = gradients + first_offset * kPitch + square_offset_by_row(kPitch);
+#pragma unroll
+  for (int step = 0; step < kMaxBackwardSpan / 2; ++step) {
+    if (first_offset + 2 * step >= query_span) break;
+    Word even[kQuads + 1][4];
+#pragma unroll
+    for (int e = 0; e < kQuads; ++e) {
+      load_blocks_transposed(even[e], corner + 2 * step * kPitch + 16 * e);
+    }
+    even[kQuads][0] = even[kQuads][2] = 0;  // no output reads it: keeps the last fragment finite
+#pragma unroll
+    for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+      for (int pair = 0; pair < 2; ++pair) {
+        const int e = t / 2 + pair;
+        float(&sum)[4] = sums.value[step][pair];
+        if (t % 2 == 0) {
+          mma_k16<E>(sum, even[e][0], even[e][1], even[e][2], even[e][3], x[t][0], x[t][1]);
+        } else {
+          mma_k16<E>(sum, even[e][1], even[e + 1][0], even[e][3], even[e + 1][2], x[t][0], x[t][1]);
+        }
+      }
+    }
+  }
+}
+
+/// Adds the diagonals of the first four warps' sums to this block's slot, in a fixed order.
+/// `scratch` is shared memory; the last block barrier is behind all that used it.
+__device__ inline void finish_kernel_sums(const BackwardSums& sums, float* scratch, float* slot,
+                                          int query_span, const KeyWindow& window) {
+  constexpr int kOffsets = kMaxBackwardSpan / 2, kSquare = 32 * 8;  // [x][output lane]
+  const Lane lane = lane_place();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+  for (int n = 0; n < kOffsets; ++n) {
+    if (warp >= kTileRows / 16) break;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      const int column = 8 * (e / 2) + lane.g, pair = e / 4, half = e / 2 % 2;
+      scratch[(warp * kOffsets + n) * kSquare + column * 8 + 2 * lane.q + e % 2] =
+          sums.value[n][pair][2 * half + e % 2];
+    }
+  }
+  __syncthreads();
+  for (int tap = static_cast<int>(threadIdx.x); tap < query_span * window.span;
+       tap += static_cast<int>(blockDim.x)) {
+    const int a = tap / window.span, b = tap % window.span;
+    float sum = 0;
+    for (int w = a % 2; w < kTileRows / 16; w += 2) {
+      for (int output = 0; output < 8; ++output) {
+        sum += scratch[(w * kOffsets + a / 2) * kSquare + (b + window.slack + output) * 8 + output];
+      }
+    }
+    // Back from the flipped kernel.
+    slot[(query_span - 1 - a) * window.span + window.span - 1 - b] += sum;
+  }
+}
+
+/// The last 16 keys of 16 lines, to where the next tile starts; `to` may be the same lines.
+template <int kPitch, int kKeys>
+__device__ void carry_front(const Number* from, Number* to) {
+  const Lane lane = lane_place();
+  Word square[4];
+  load_blocks(square, from + kKeys + square_offset(kPitch));
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int line = lane.g + n % 2 * 8, column = n / 2 * 8 + 2 * lane.q;
+    *reinterpret_cast<Word*>(to + line * kPitch + column) = square[n];
+  }
+  __syncwarp();
+}
+
+/// A quad's 4x4 words, transposed: lane q gets word q of all four lanes.
+__device__ inline uint4 transpose_quad(Word w0, Word w1, Word w2, Word w3) {
+  const int q = lane_place().q;
+  const auto exchange = [](Word& low, Word& high, bool is_high, int distance) {
+    const Word got = __shfl_xor_sync(0xFFFFFFFFu, is_high ? low : high, distance);
+    if (is_high) {
+      low = got;
+    } else {
+      high = got;
+    }
+  };
+  exchange(w0, w1, q % 2 == 1, 1);
+  exchange(w2, w3, q % 2 == 1, 1);
+  exchange(w0, w2, q / 2 == 1, 2);
+  exchange(w1, w3, q / 2 == 1, 2);
+  return {w0, w1, w2, w3};
+}
+
+/// Writes rows g and g + 8 of a map, keys first_key.. up to `end_key`, in 16-byte pieces. A slot
+/// below 0 is no row of the map.
+template <int kColumns>
+__device__ void store_words(const Word (&words)[kColumns][2], const MapView& view, int map,
+                            const int (&slot)[2], int first_key, int end_key) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    Number* row = map_lines(view, map) + static_cast<std::ptrdiff_t>(slot[half]) * view.pitch;
+#pragma unroll
+    for (int t = 0; t < kColumns; t += 4) {
+      const uint4 piece = transpose_quad(words[t][half], words[t + 1][half], words[t + 2][half],
+                                         words[t + 3][half]);
+      const int key = first_key + 8 * (t + lane.q);
+      if (slot[half] >= 0 && key >= 0 && key < end_key)
+        *reinterpret_cast<uint4*>(row + key) = piece;
+    }
+  }
+}
+
+}  // namespace mta::kernels

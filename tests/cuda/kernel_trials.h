@@ -1,0 +1,77 @@
+// Kernel cases against the dense formulas: what the kernels' tests share.
+#pragma once
+
+#include "tests/cuda/device_run.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace mta::check {
+
+/// A result, and where a gradient of weights has the sizes of the terms that it sums.
+struct Named {
+  const char* name;
+  const std::vector<double> kernels::ReferenceResult::*values;
+  const std::vector<double> TermSizes::*sizes = nullptr;
+};
+constexpr Named kResults[] = {
+    {"o", &kernels::ReferenceResult::o},
+    {"d_q", &kernels::ReferenceResult::d_q},
+    {"d_k", &kernels::ReferenceResult::d_k},
+    {"d_v", &kernels::ReferenceResult::d_v},
+    {"d_conv_before", &kernels::ReferenceResult::d_conv_before, &TermSizes::conv_before},
+    {"d_conv_after", &kernels::ReferenceResult::d_conv_after, &TermSizes::conv_after},
+    {"d_mix_before", &kernels::ReferenceResult::d_mix_before, &TermSizes::mix_before},
+    {"d_mix_after", &kernels::ReferenceResult::d_mix_after, &TermSizes::mix_after}};
+
+double norm(const std::vector<double>& x);
+std::vector<double> difference(const std::vector<double>& x, const std::vector<double>& y);
+
+/// Half a unit in the last place, relative to 1.
+double epsilon(kernels::ElementType type);
+
+/// Worst figures of a test, printed at its end.
+struct Summary {
+  std::map<std::string, std::pair<double, double>>
+      worst;  // relative error, error over (composed path's + floor)
+  int cases = 0, failures = 0;
+  ~Summary();
+};
+
+struct References {
+  kernels::ReferenceResult truth, composed;
+  TermSizes sizes;
+};
+
+class Kernels : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string reason = no_device(); !reason.empty()) GTEST_SKIP() << reason;
+  }
+};
+
+struct Trial {
+  KernelCase kernel_case;
+  DeviceOptions options;
+  std::future<References> references;
+};
+
+/// Rounds the case's inputs.
+Trial trial(KernelCase c, const DeviceOptions& options);
+
+/// Runs every trial and fails the test where an error is larger than `expect_close` in the source
+/// allows.
+void compare_all(std::vector<Trial>& trials, Summary& summary);
+
+/// Any layout, and workspaces from the smallest to one that holds everything.
+DeviceOptions random_options(Generator& generator);
+
+/// MTA_KERNEL_CASES sets the number of cases: compute-sanitizer is slow, and so is the emulator.
+int case_count(int usual);
+
+}  // namespace mta::check
