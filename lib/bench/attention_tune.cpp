@@ -60,7 +60,7 @@ class DeviceTimer {
     if (direction_ == Direction::Forward) {
       ops::cuda::forward(call_, plan);
     } else {
-      ops::cuda::backward(call_, rows, d_out_, plan);
+      ops::cuda::backward(call_, rows, /*out=*/{}, d_out_, plan);
     }
   }
 
@@ -117,6 +117,10 @@ TunedCase tune_direction(const AttentionCase& one, const AttentionSubject& subje
   TunedCase tuned{.name = one.name, .reason = {}, .entry = {}};
   if (direction == Direction::Forward && kernels::forward_in_one_pass(problem)) {
     tuned.reason = "the forward is one kernel: nothing to choose";
+    return tuned;
+  }
+  if (direction == Direction::Backward && kernels::backward_in_one_pass(problem)) {
+    tuned.reason = "the backward is one kernel and two sums: nothing to choose";
     return tuned;
   }
   tuned.entry.shape = ops::launch_class(problem, direction, rows);

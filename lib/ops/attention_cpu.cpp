@@ -222,9 +222,8 @@ std::vector<at::Tensor> backward_at(cpu::SimdLevel level, const AttentionCall& c
 template <cpu::SimdLevel level>
 constexpr Backend kBackend = {
     [](const AttentionCall& call) { return forward_at(level, call); },
-    [](const AttentionCall& call, const at::Tensor& rows, const at::Tensor& d_out) {
-      return backward_at(level, call, rows, d_out);
-    }};
+    [](const AttentionCall& call, const at::Tensor& rows, const at::Tensor& /*out*/,
+       const at::Tensor& d_out) { return backward_at(level, call, rows, d_out); }};
 
 std::string tensor_unsupported(const at::Tensor& t, const at::Tensor& q, const char* name) {
   if (!t.is_cpu()) return std::string(name) + " is on " + t.device().str();

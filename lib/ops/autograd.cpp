@@ -49,7 +49,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const auto or_none = [](const Optional& t) { return t.value_or(at::Tensor()); };
     context->save_for_backward({q, k, v, or_none(kq_before), or_none(kq_after),
                                 or_none(heads_before), or_none(heads_after), call.dropout.step,
-                                result.rows});
+                                result.rows, saves_output(call) ? result.out : at::Tensor()});
     context->saved_data["call"] =
         c10::IValue::make_capsule(c10::make_intrusive<Saved>(without_tensors(call), backend));
     return result.out;
@@ -68,7 +68,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     if (call.kq_before) call.kq_before->kernel = saved[3];
     if (call.kq_after) call.kq_after->kernel = saved[4];
     call.heads_before = saved[5], call.heads_after = saved[6], call.dropout.step = saved[7];
-    const std::vector<at::Tensor> found = kept.backend.backward(call, saved[8], gradients[0]);
+    const std::vector<at::Tensor> found =
+        kept.backend.backward(call, saved[8], saved[9], gradients[0]);
     variable_list all;
     for (std::size_t input = 0, next = 0; input < 7; ++input) {
       all.push_back(saved[input].defined() ? found.at(next++) : at::Tensor());
@@ -118,6 +119,12 @@ std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call) {
   std::vector<at::Tensor> all;
   for (auto& [unused, tensor] : named_tensors(call)) all.push_back(std::move(tensor));
   return all;
+}
+
+bool saves_output(const AttentionCall& call) {
+  return call.q.is_cuda() && call.kq_before && call.kq_before->causality == Causality::Double &&
+         !call.kq_after && !call.heads_before.defined() && !call.heads_after.defined() &&
+         call.dropout.rate == 0;
 }
 
 at::Tensor attend(const AttentionCall& call, const Backend& backend) {

@@ -21,9 +21,14 @@ struct ForwardResult {
 struct Backend {
   ForwardResult (*forward)(const AttentionCall& call);
   /// Gradients in the order of `differentiable_tensors(call)`, each in the type of its tensor.
+  /// `out`: what forward gave, where `saves_output(call)`; may be undefined, which costs time only.
   std::vector<at::Tensor> (*backward)(const AttentionCall& call, const at::Tensor& rows,
-                                      const at::Tensor& d_out);
+                                      const at::Tensor& out, const at::Tensor& d_out);
 };
+
+/// Does the backward gain from the output? On a GPU, where a convolution before the softmax is the
+/// only stage.
+bool saves_output(const AttentionCall& call);
 
 /// The tensors of a call that are there, by name: "q", "k", "v", "kq_before", "kq_after",
 /// "heads_before", "heads_after".
@@ -32,7 +37,8 @@ std::vector<std::pair<const char*, at::Tensor>> named_tensors(const AttentionCal
 /// The same without names: all of them have gradients.
 std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call);
 
-/// Forward now and backward when autograd asks; saves the inputs and `rows` only.
+/// Forward now and backward when autograd asks; saves the inputs, `rows` and, where
+/// `saves_output`, the output: no more memory, as what comes next keeps it anyway.
 at::Tensor attend(const AttentionCall& call, const Backend& backend);
 
 /// [B, H, rows, columns], stored as [B, rows, H, columns], like `like` [B, H, ...] but for that.

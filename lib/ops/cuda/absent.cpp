@@ -28,7 +28,7 @@ ForwardResult forward(const AttentionCall& /*call*/) {
 }
 
 std::vector<at::Tensor> backward(const AttentionCall& /*call*/, const at::Tensor& /*rows*/,
-                                 const at::Tensor& /*d_out*/) {
+                                 const at::Tensor& /*out*/, const at::Tensor& /*d_out*/) {
   TORCH_CHECK(false, "fused attention on a GPU: ", kAbsent);
 }
 
@@ -37,8 +37,9 @@ ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& /*la
 }
 
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
-                                 const at::Tensor& d_out, const kernels::LaunchPlan& /*launch*/) {
-  return backward(call, rows, d_out);
+                                 const at::Tensor& out, const at::Tensor& d_out,
+                                 const kernels::LaunchPlan& /*launch*/) {
+  return backward(call, rows, out, d_out);
 }
 
 }  // namespace mta::ops::cuda

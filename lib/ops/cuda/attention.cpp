@@ -209,25 +209,36 @@ ForwardResult run_forward(const AttentionCall& call, const kernels::LaunchPlan* 
   return {trimmed(out, call.v.size(3)), rows};
 }
 
+/// Which plan the backward follows: `launch` null means the installed one, of the chain.
+kernels::LaunchPlan backward_launch(const AttentionCall& call, const kernels::Problem& problem,
+                                    bool in_one_pass, const kernels::LaunchPlan* launch) {
+  if (launch != nullptr) return *launch;
+  return in_one_pass ? kernels::LaunchPlan{}
+                     : installed_launch(call, problem, kernels::Direction::Backward);
+}
+
+/// `out` may be undefined.
 std::vector<at::Tensor> run_backward(const AttentionCall& call, const at::Tensor& rows,
-                                     const at::Tensor& d_out, const kernels::LaunchPlan* launch) {
+                                     const at::Tensor& out, const at::Tensor& d_out,
+                                     const kernels::LaunchPlan* launch) {
   check(call);
   const Queue queue(call.q.device());
   const Parameters parameters = parameters_of(call), d_parameters = gradients_like(parameters);
   kernels::Problem problem = problem_of(call, parameters, d_parameters);
-  problem.launch =
-      launch != nullptr ? *launch : installed_launch(call, problem, kernels::Direction::Backward);
+  const bool in_one_pass = out.defined() && kernels::backward_in_one_pass(problem);
+  problem.launch = backward_launch(call, problem, in_one_pass, launch);
   const std::int64_t d = problem.head_dim, T = problem.tokens;
   const at::Tensor q = prepared(call.q, d), k = prepared(call.k, d), v = prepared(call.v, d);
-  const at::Tensor d_o = prepared(d_out, d);
+  const at::Tensor d_o = prepared(d_out, d), o = in_one_pass ? prepared(out, d) : at::Tensor();
   const at::Tensor d_q = rows_of_heads(q, T, d), d_k = rows_of_heads(q, T, d),
                    d_v = rows_of_heads(q, T, d);
   const at::Tensor memory =
-      bytes(kernels::backward_workspace_bytes(problem, budget(call), false), q.device());
+      bytes(kernels::backward_workspace_bytes(problem, budget(call), in_one_pass), q.device());
   check_status(kernels::backward({.problem = problem,
                                   .q = view(q),
                                   .k = view(k),
                                   .v = view(v),
+                                  .o = in_one_pass ? view(o) : kernels::Tensor{},
                                   .lse = rows.const_data_ptr<float>(),
                                   .d_o = view(d_o),
                                   .d_q = view(d_q),
@@ -277,8 +288,8 @@ std::string unsupported(const AttentionCall& call) {
 ForwardResult forward(const AttentionCall& call) { return run_forward(call, nullptr); }
 
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
-                                 const at::Tensor& d_out) {
-  return run_backward(call, rows, d_out, nullptr);
+                                 const at::Tensor& out, const at::Tensor& d_out) {
+  return run_backward(call, rows, out, d_out, nullptr);
 }
 
 ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& launch) {
@@ -286,8 +297,9 @@ ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& laun
 }
 
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
-                                 const at::Tensor& d_out, const kernels::LaunchPlan& launch) {
-  return run_backward(call, rows, d_out, &launch);
+                                 const at::Tensor& out, const at::Tensor& d_out,
+                                 const kernels::LaunchPlan& launch) {
+  return run_backward(call, rows, out, d_out, &launch);
 }
 
 }  // namespace mta::ops::cuda

@@ -17,11 +17,12 @@ std::string unsupported(const AttentionCall& call);
 /// are copied first.
 ForwardResult forward(const AttentionCall& call);
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
-                                 const at::Tensor& d_out);
+                                 const at::Tensor& out, const at::Tensor& d_out);
 
 /// The same with a launch plan other than the one that launch_plans.h has for the card.
 ForwardResult forward(const AttentionCall& call, const kernels::LaunchPlan& launch);
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& rows,
-                                 const at::Tensor& d_out, const kernels::LaunchPlan& launch);
+                                 const at::Tensor& out, const at::Tensor& d_out,
+                                 const kernels::LaunchPlan& launch);
 
 }  // namespace mta::ops::cuda
