@@ -80,7 +80,7 @@ ForwardResult forward(const AttentionCall& call) {
 }
 
 std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& /*rows*/,
-                                 const at::Tensor& d_out) {
+                                 const at::Tensor& /*out*/, const at::Tensor& d_out) {
   const cuda::Queue queue(call.q.device());
   Held held;
   kernels::LastRows kernel = kernel_call(call, held);
