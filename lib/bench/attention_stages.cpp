@@ -30,6 +30,8 @@ constexpr StageKernel kStageKernels[] = {
     {"convolved_mixing_kernel<", "MapKind)0", "convolution and mixing before softmax",
      "convolution and mixing before softmax, again"},
     {"convolved_mixing_kernel<", "MapKind)1", "convolution and mixing after softmax", nullptr},
+    {"convolved_mixing_backward_kernel<", "", nullptr,
+     "convolution after softmax, again, and mixing after it, backward"},
     {"convolution_backward_kernel<", "MapKind)0", nullptr, "convolution before softmax, backward"},
     {"convolution_backward_kernel<", "MapKind)1", nullptr, "convolution after softmax, backward"},
     {"mix_before_kernel<", "", "mixing before softmax", "mixing before softmax, again"},

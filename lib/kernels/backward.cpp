@@ -38,6 +38,22 @@ Status check_arguments(const BackwardParams& params) {
   return check_pointer(params.lse, "lse");
 }
 
+/// The same from M where one kernel makes R again and mixes it.
+void convolved_weights_and_gradient(Chain& chain, const float* lse) {
+  const Problem& p = chain.problem();
+  const WorkspacePlan& plan = chain.plan();
+  ConvolvedMixingArgs args = chain.convolved_weights(lse);
+  args.transposed = chain.mixing_blocks(plan.unmix_after, args.plan);
+  args.gradient = chain.map(plan.d_weights);
+  args.d_target = chain.map(plan.d_reconvolved);
+  args.sums = chain.mixing_sums(plan.mix_sums_after, args.plan);
+  args.slots = mixing_sum_slots(plan);
+  chain.run("kq convolution after softmax, and head mixing after it, backward", [&] {
+    with_convolved_mixing(
+        args.window, [&](auto kernels) { kernels.after_backward(args, p.type, chain.stream()); });
+  });
+}
+
 /// A and dR (and the gradient of the mixing after softmax) from R or M, and dA.
 void weights_and_gradient(Chain& chain, const float* lse) {
   const Problem& p = chain.problem();
@@ -169,7 +185,11 @@ void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
     if (from_softmax) args.dots = chain.dots();
     chain.products().weight_gradient(args, p.type, chain.stream());
   });
-  weights_and_gradient(chain, params.lse);
+  if (chain.fuses(p.conv_after, p.mix_after)) {
+    convolved_weights_and_gradient(chain, params.lse);
+  } else {
+    weights_and_gradient(chain, params.lse);
+  }
   transposed_sum(chain, "gradient of v", rows, 0, from_softmax ? plan.mixed : plan.weights,
                  params.d_o, params.d_v, plan.d_v_sum, 1.0f,
                  from_softmax ? chain.rows(params.lse) : nullptr);
@@ -196,7 +216,7 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   const WorkspacePlan& plan = chain.plan();
   const Chunk& chunk = chain.chunk();
   chain.softmax_map(params.q, params.k, false);
-  chain.reconvolve(params.lse);
+  if (!chain.fuses(p.conv_after, p.mix_after)) chain.reconvolve(params.lse);
   gradients_of_weighted_sum(chain, params);
   if (p.conv_after.kernel != nullptr) {
     unconvolve(chain,

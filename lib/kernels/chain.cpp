@@ -191,7 +191,7 @@ void Chain::convolved_softmax_map(const RowStatistics& statistics) {
   });
 }
 
-void Chain::convolved_weights(const float* lse) {
+ConvolvedMixingArgs Chain::convolved_weights(const float* lse) const {
   ConvolvedMixingArgs args = convolved_mixing(problem_.conv_after, problem_.mix_after);
   args.source = map(plan_.mixed);
   args.target = map(plan_.weights);
@@ -199,10 +199,7 @@ void Chain::convolved_weights(const float* lse) {
   args.weights = mixing_blocks(plan_.mix_after, args.plan);
   args.lse = rows(lse);
   args.dropout = dropout();
-  run("kq convolution and head mixing after softmax", [&] {
-    with_convolved_mixing(args.window,
-                          [&](auto kernels) { kernels.after(args, problem_.type, stream_); });
-  });
+  return args;
 }
 
 void Chain::reconvolve(const float* lse) {

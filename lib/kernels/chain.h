@@ -44,8 +44,8 @@ class Chain {
   void reconvolve(const float* lse);
   /// Does one kernel make the convolution and the mixing after it? R is then never stored.
   bool fuses(const Convolution& conv, const Mixing& mix) const;
-  /// A from M and `lse`, where that is so after the softmax.
-  void convolved_weights(const float* lse);
+  /// What it needs to make A from M and `lse`, where that is so after the softmax.
+  ConvolvedMixingArgs convolved_weights(const float* lse) const;
 
   const Problem& problem() const { return problem_; }
   const WorkspacePlan& plan() const { return plan_; }

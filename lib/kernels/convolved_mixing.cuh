@@ -162,29 +162,46 @@ __device__ inline void store_convolved(Number* tile, const Block& out) {
   }
 }
 
-/// Where a warp's lane reads and writes the mixing of its rows: heads g and g+8, the tile's key
-/// groups q and q+4, as in output layout.
+/// Where a block stands.
+struct FusedPlace {
+  MixingPlace unit;
+  int first_map, first_row, end_row, first_key;
+};
+__device__ inline FusedPlace fused_place(const ConvolvedMixingArgs& args, int tile) {
+  FusedPlace place = {};
+  place.unit.batch = static_cast<int>(blockIdx.z) / args.plan.units;
+  place.unit.unit = static_cast<int>(blockIdx.z) % args.plan.units;
+  place.unit.heads = mixing_unit(args.plan, place.unit.unit, args.extent.heads);
+  place.first_map = place.unit.batch * args.extent.heads + place.unit.heads.in_first;
+  place.first_row = args.extent.rows.begin + static_cast<int>(blockIdx.y) * kFusedRows;
+  place.end_row = min(place.first_row + kFusedRows, args.extent.rows.end);
+  place.first_key = tile * kTileKeys;
+  return place;
+}
+
+/// Numbers from one map to the next.
+__device__ inline std::ptrdiff_t map_stride(const MapView& view) {
+  return static_cast<std::ptrdiff_t>(view.ring) * view.pitch;
+}
+
+/// Where a lane writes its outputs of a row: heads g and g+8, the tile's key groups q and q+4.
 struct FusedStore {
-  std::ptrdiff_t first, second;  // of heads g and g+8, from the map's data on; -1: no such head
-  __device__ FusedStore(const MapView& view, const MixingPlace& place, int heads, int key) {
-    const auto offset = [&](int half) {
-      const int map = output_map(place, heads, half);
-      return map < 0 ? std::ptrdiff_t{-1}
-                     : static_cast<std::ptrdiff_t>(map) * view.ring * view.pitch + key +
-                           8 * lane_place().q;
-    };
-    first = offset(0);
-    second = offset(1);
-  }
+  std::ptrdiff_t offset;  // of head g, key group q, from the map's data on
+  int heads;              // of the unit, from head g on
+  __device__ FusedStore(const MapView& view, const FusedPlace& place)
+      : offset((place.first_map + lane_place().g) * map_stride(view) + place.first_key +
+               lane_place().q * kChunk),
+        heads(place.unit.heads.out_count - lane_place().g) {}
   __device__ void operator()(const MapView& view, int slot, const Points& points) const {
-    Number* const row = view.data + static_cast<std::ptrdiff_t>(slot) * view.pitch;
-    if (first >= 0) {
-      *reinterpret_cast<uint4*>(row + first) = points.chunk[0];
-      *reinterpret_cast<uint4*>(row + first + 32) = points.chunk[1];
+    Number* row = view.data + offset + static_cast<std::ptrdiff_t>(slot) * view.pitch;
+    if (heads > 0) {
+      *reinterpret_cast<uint4*>(row) = points.chunk[0];
+      *reinterpret_cast<uint4*>(row + 4 * kChunk) = points.chunk[1];
     }
-    if (second >= 0) {
-      *reinterpret_cast<uint4*>(row + second) = points.chunk[2];
-      *reinterpret_cast<uint4*>(row + second + 32) = points.chunk[3];
+    row += 8 * map_stride(view);
+    if (heads > 8) {
+      *reinterpret_cast<uint4*>(row) = points.chunk[2];
+      *reinterpret_cast<uint4*>(row + 4 * kChunk) = points.chunk[3];
     }
   }
 };
@@ -229,23 +246,6 @@ __device__ inline const Number* convolved_corner(Number* shared, int head_number
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   return Words<TileShape<kBlocks>::kPitch>::row(shared, r) + lane % 16 * head_numbers +
          lane / 16 * kChunk;
-}
-
-/// Where a block stands.
-struct FusedPlace {
-  MixingPlace unit;
-  int first_map, first_row, end_row, first_key;
-};
-__device__ inline FusedPlace fused_place(const ConvolvedMixingArgs& args, int tile) {
-  FusedPlace place = {};
-  place.unit.batch = static_cast<int>(blockIdx.z) / args.plan.units;
-  place.unit.unit = static_cast<int>(blockIdx.z) % args.plan.units;
-  place.unit.heads = mixing_unit(args.plan, place.unit.unit, args.extent.heads);
-  place.first_map = place.unit.batch * args.extent.heads + place.unit.heads.in_first;
-  place.first_row = args.extent.rows.begin + static_cast<int>(blockIdx.y) * kFusedRows;
-  place.end_row = min(place.first_row + kFusedRows, args.extent.rows.end);
-  place.first_key = tile * kTileKeys;
-  return place;
 }
 
 /// Step 1: the unit's heads, convolved, in shared memory. A warp takes every eighth head; heads
@@ -307,30 +307,25 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
 template <class E>
 __device__ inline void drop_outputs(Points& points, const DropoutArgs& dropout,
                                     const FusedPlace& place, int heads, int row) {
+  DropoutArgs own = dropout;
+  auto low = static_cast<Word>(own.seed), high = static_cast<Word>(own.seed >> 32);
+  asm volatile("" : "+r"(low), "+r"(high));  // keeps the generator's ten keys out of registers
+  own.seed = static_cast<std::uint64_t>(high) << 32 | low;
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
     const int key = place.first_key + 8 * lane_place().q + n % 2 * 32;
-    points.chunk[n] =
-        drop<E>(points.chunk[n], dropout, output_map(place.unit, heads, n / 2), row, key);
+    points.chunk[n] = drop<E>(points.chunk[n], own, output_map(place.unit, heads, n / 2), row, key);
   }
 }
 
-/// M = W conv(S) with its row statistics, or A = dropout(W conv(exp(M - lse))). Grid: (key tiles,
-/// row tiles of 32, batch x units).
+/// Step 3: M or A of this warp's rows. The other warps' heads must have been written.
 template <int kBlocks, MapKind kKind, class E>
-__global__ void __launch_bounds__(kFusedThreads, kFusedBlocks)
-    convolved_mixing_kernel(const ConvolvedMixingArgs args) {
-  wait_for_previous_kernel();
-  Number* const shared = dynamic_shared<Number>();
-  const Extent& extent = args.extent;
-  const FusedPlace place = fused_place(args, static_cast<int>(blockIdx.x));
-  if (static_cast<int>(blockIdx.x) >= key_tiles(place.end_row - 1, extent.tokens, 0)) return;
-  const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
-  convolve_unit<kBlocks, kKind>(shared, head_numbers, args, place);
+__device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
+                         const FusedPlace& place) {
+  const int heads = args.extent.heads;
   const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
-  const FusedStore store(args.target, place.unit, extent.heads, place.first_key);
+  const FusedStore store(args.target, place);
   const RowSlots slots(args.target, place.first_row);
-  __syncthreads();
 #pragma unroll 1
   for (int n = 0; n < kRowsAWarp; ++n) {
     const int r = static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp + n, row = place.first_row + r;
@@ -341,12 +336,27 @@ __global__ void __launch_bounds__(kFusedThreads, kFusedBlocks)
     }
     Points out = mix_convolved<E>(w, corner);
     if (kKind == MapKind::SoftmaxWeights && args.dropout.threshold > 0)
-      drop_outputs<E>(out, args.dropout, place, extent.heads, row);
+      drop_outputs<E>(out, args.dropout, place, heads, row);
     store(args.target, slots(r), out);
     if (kKind == MapKind::Scores && args.statistics.partials != nullptr) {
-      store_mixed_partials(out, args.statistics, place.unit, extent.heads, row, place.first_key);
+      store_mixed_partials(out, args.statistics, place.unit, heads, row, place.first_key);
     }
   }
+}
+
+/// M = W conv(S) with its row statistics, or A = dropout(W conv(exp(M - lse))). Grid: (key tiles,
+/// row tiles of 32, batch x units).
+template <int kBlocks, MapKind kKind, class E>
+__global__ void __launch_bounds__(kFusedThreads, kFusedBlocks)
+    convolved_mixing_kernel(const ConvolvedMixingArgs args) {
+  wait_for_previous_kernel();
+  Number* const shared = dynamic_shared<Number>();
+  const FusedPlace place = fused_place(args, static_cast<int>(blockIdx.x));
+  if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
+  const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
+  convolve_unit<kBlocks, kKind>(shared, head_numbers, args, place);
+  __syncthreads();
+  mix_rows<kBlocks, kKind, E>(shared, head_numbers, args, place);
 }
 
 inline dim3 fused_grid(const ConvolvedMixingArgs& args) {

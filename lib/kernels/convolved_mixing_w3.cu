@@ -1,4 +1,7 @@
-// Instantiates the convolution with the mixing after it for key windows of up to 3 blocks.
+// Instantiates the convolution with the mixing after it for key windows of up to 3 blocks, forward.
 #include "lib/kernels/convolved_mixing.cuh"
 
-template struct mta::kernels::ConvolvedMixingKernels<3>;
+template void mta::kernels::ConvolvedMixingKernels<3>::before(const ConvolvedMixingArgs&,
+                                                              cudaStream_t);
+template void mta::kernels::ConvolvedMixingKernels<3>::after(const ConvolvedMixingArgs&,
+                                                             ElementType, cudaStream_t);

@@ -74,11 +74,17 @@ std::vector<StageCost> backward_stages(const CostShape& s) {
       {s.taps_before, s.group_before, s.fused_before, "convolution before softmax, again",
        "mixing before softmax, again", "convolution and mixing before softmax, again"},
       true);
-  if (s.taps_after > 0) stages.add("convolution after softmax, again", 2, 0, s.taps_after);
+  if (s.taps_after > 0 && !s.fused_after)
+    stages.add("convolution after softmax, again", 2, 0, s.taps_after);
   // Where nothing stands after the softmax it also reads M, for the dots of rows.
   const bool with_dots = s.taps_after == 0 && s.group_after == 0;
   stages.add("gradient of the weights", with_dots ? 2 : 1, 2, s.head_dim);
-  if (s.group_after > 0) stages.add("mixing after softmax, backward", 4, 0, 3 * s.group_after);
+  if (s.fused_after) {
+    stages.add("convolution after softmax, again, and mixing after it, backward", 4, 0,
+               s.taps_after + 3 * s.group_after);
+  } else if (s.group_after > 0) {
+    stages.add("mixing after softmax, backward", 4, 0, 3 * s.group_after);
+  }
   if (s.taps_after > 0) stages.add("convolution after softmax, backward", 3, 0, 2 * s.taps_after);
   if (s.group_before > 0) {
     stages.add("softmax and mixing before it, backward", 4, 0, 2 * s.group_before);

@@ -67,7 +67,11 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
     finish_softmax(chain.extent(rows, 0), chain.statistics(), lse, chain.stream());
   });
   if (chain.fuses(p.conv_after, p.mix_after)) {
-    chain.convolved_weights(params.lse);
+    const ConvolvedMixingArgs args = chain.convolved_weights(params.lse);
+    chain.run("kq convolution and head mixing after softmax", [&] {
+      with_convolved_mixing(args.window,
+                            [&](auto kernels) { kernels.after(args, p.type, chain.stream()); });
+    });
   } else {
     chain.reconvolve(params.lse);
     mix_weights(chain, params.lse);

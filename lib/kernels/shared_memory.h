@@ -110,7 +110,6 @@ MTA_HOST_DEVICE constexpr int one_pass_backward_shared_bytes(int dim, int query_
 // --- a kq convolution and the head mixing after it, in one kernel ---
 
 constexpr int kUnitHeads = 16;      // of a mixing block
-constexpr int kFusedRows = 32;      // of a block
 constexpr int kFusedBlocks = 2;     // at a time on a multiprocessor: one alone waits at its barrier
 constexpr int kMaxFusedBlocks = 3;  // of the key window
 

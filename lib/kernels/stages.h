@@ -233,6 +233,11 @@ struct ConvolvedMixingArgs {
   const float* lse;              // [maps, T], after the softmax
   RowStatistics statistics;      // of M
   DropoutArgs dropout;           // on A
+  // After the softmax, backward:
+  MapView gradient, d_target;       // dA, dR
+  const std::uint16_t* transposed;  // [units, 16, 16], element type
+  float* sums;                      // [batch, units, slots, 256]
+  int slots;
 };
 
 /// kBlocks: as of ConvolutionKernels, up to kMaxFusedBlocks.
@@ -240,6 +245,8 @@ template <int kBlocks>
 struct ConvolvedMixingKernels {
   static void before(const ConvolvedMixingArgs& args, cudaStream_t stream);
   static void after(const ConvolvedMixingArgs& args, ElementType type, cudaStream_t stream);
+  static void after_backward(const ConvolvedMixingArgs& args, ElementType type,
+                             cudaStream_t stream);
 };
 
 // --- rows (softmax_rows.cu) ---

@@ -101,10 +101,13 @@ inline int convolution_sum_slots(const WorkspacePlan& plan) {
   return ceil_div(plan.rows + kSpareRows, kTileRows) *
          ceil_div(plan.pitch, plan.launch.convolution_keys);
 }
-/// The slots of one mixing unit of one batch element, [row group, strip].
+/// The slots of one mixing unit of one batch element, [row group, strip]: room for the blocks of a
+/// mixing, and for those of a convolution and mixing in one kernel.
 inline int mixing_sum_slots(const WorkspacePlan& plan) {
-  return ceil_div(plan.rows + kSpareRows, plan.launch.mixing_rows) *
-         ceil_div(plan.pitch, plan.launch.mixing_keys);
+  const int alone = ceil_div(plan.rows + kSpareRows, plan.launch.mixing_rows) *
+                    ceil_div(plan.pitch, plan.launch.mixing_keys);
+  const int fused = ceil_div(plan.rows, kFusedRows) * plan.key_tiles;
+  return max_of(alone, fused);
 }
 
 /// Keys past the diagonal that a row of the score map, and of its gradient, reaches.

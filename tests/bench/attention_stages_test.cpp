@@ -45,6 +45,9 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)1, __nv_bfloat16>("
      "mta::kernels::ConvolvedMixingArgs)",
      "convolution and mixing after softmax", kNotInPass},
+    {"void mta::kernels::convolved_mixing_backward_kernel<3, __nv_bfloat16>("
+     "mta::kernels::ConvolvedMixingArgs)",
+     kNotInPass, "convolution after softmax, again, and mixing after it, backward"},
     {"void mta::kernels::mix_before_kernel<1>(mta::kernels::MixingArgs)", "mixing before softmax",
      "mixing before softmax, again"},
     {"void mta::kernels::mix_after_kernel<__nv_bfloat16, 1>(mta::kernels::MixingArgs)",

@@ -168,6 +168,7 @@ KernelCase fusible_case(Generator& generator, int n) {
   return c;
 }
 
+/// All bits, but for the order of the sums over a gradient of the mixing after the softmax.
 TEST_F(Kernels, FusedStagesGiveTheBitsOfSeparateOnes) {
   Generator generator(18);
   for (int n = 0; n < case_count(120); ++n) {
@@ -179,8 +180,14 @@ TEST_F(Kernels, FusedStagesGiveTheBitsOfSeparateOnes) {
     c.problem.launch.fused_heads = kernels::kNeverFused;
     const ReferenceResult separate = run_on_device(c, options);
     EXPECT_EQ(fused.lse, separate.lse) << describe(c.problem);
-    for (const auto& [name, member, sizes] : kResults)
-      EXPECT_EQ(fused.*member, separate.*member) << describe(c.problem) << " " << name;
+    for (const auto& [name, member, sizes] : kResults) {
+      const std::vector<double>&x = fused.*member, &y = separate.*member;
+      if (member == &ReferenceResult::d_mix_after) {
+        EXPECT_LE(norm(difference(x, y)), 1e-5 * (1 + norm(y))) << describe(c.problem);
+      } else {
+        EXPECT_EQ(x, y) << describe(c.problem) << " " << name;
+      }
+    }
   }
 }
 

@@ -54,8 +54,8 @@ TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
   const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 30);
   EXPECT_EQ(plan.rows, 128);
   EXPECT_EQ(convolution_sum_slots(plan), 3 * 6);  // 160 rows in tiles of 64, 1,024 keys in strips
-  EXPECT_EQ(mixing_sum_slots(plan), 14 * 4);
-  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 18 * 66 + 56 * 256));
+  EXPECT_EQ(mixing_sum_slots(plan), 4 * 16);      // fused, 128 rows by 32; alone only 14 * 4
+  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 18 * 66 + 64 * 256));
 }
 
 TEST(WorkspacePlan, IsFoundAgainAcrossTheStepToLongStrips) {
