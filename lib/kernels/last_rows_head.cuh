@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/kernels/last_rows.h"
+#include "lib/kernels/warp_sums.cuh"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -9,7 +10,6 @@
 namespace mta::kernels::last_rows {
 
 inline constexpr int kThreads = 512;
-inline constexpr int kWarp = 32;
 inline constexpr int kWarps = kThreads / kWarp;
 inline constexpr int kFour = 4;  // columns of a head a lane: 32 lanes hold 128
 
@@ -42,19 +42,6 @@ __device__ inline float dot(float4 a, float4 b) {
 __device__ inline void add_product(float4& sum, float factor, float4 x) {
   sum.x += factor * x.x, sum.y += factor * x.y, sum.z += factor * x.z, sum.w += factor * x.w;
 }
-__device__ inline float warp_sum(float x) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
-  return x;
-}
-__device__ inline float warp_max(float x) {
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
-  }
-  return x;
-}
-
 /// Where a block's rows are, and what it works on. Maps are [rows, keys] in shared memory.
 template <class T>
 struct Head {

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 namespace mta::check {
@@ -191,6 +192,29 @@ class DeviceCase {
   DeviceMemory<float> lse_;
 };
 
+/// The problem of a tensor that holds other tokens.
+Problem with_tokens(Problem p, int tokens) {
+  p.tokens = tokens;
+  return p;
+}
+
+/// [B, H, T, d] with tokens first..first+count-1, those past T not a number.
+std::vector<double> tokens_of(const std::vector<double>& all, const Problem& p, int first,
+                              int count) {
+  const auto size = [](int a) { return static_cast<std::size_t>(a); };
+  std::vector<double> some(size(p.batch * p.heads) * size(count * p.head_dim),
+                           std::numeric_limits<double>::quiet_NaN());
+  for (std::size_t map = 0; map < size(p.batch * p.heads); ++map) {
+    for (int n = 0; n < count && first + n < p.tokens; ++n) {
+      for (std::size_t c = 0; c < size(p.head_dim); ++c) {
+        some[(map * size(count) + size(n)) * size(p.head_dim) + c] =
+            all[(map * size(p.tokens) + size(first + n)) * size(p.head_dim) + c];
+      }
+    }
+  }
+  return some;
+}
+
 }  // namespace
 
 std::string no_device() {
@@ -226,6 +250,63 @@ ReferenceResult run_on_device(const KernelCase& c, const DeviceOptions& options)
   device_case.forward();
   device_case.backward();
   return device_case.read();
+}
+
+std::vector<double> decode_on_device(const KernelCase& c, const DecodeOptions& options) {
+  const Problem& p = c.problem;
+  const int room = options.room == 0 ? p.tokens : options.room;
+  const int queries = options.query_rows == 0 ? room : options.query_rows;
+  const Problem of_keys = with_tokens(p, room), of_queries = with_tokens(p, queries),
+                of_rows = with_tokens(p, options.rows);
+  const DeviceTensor q(
+      of_queries, options.layout,
+      tokens_of(c.inputs.q, p, options.query_rows == 0 ? 0 : p.tokens - queries, queries));
+  const DeviceTensor k(of_keys, options.layout, tokens_of(c.inputs.k, p, 0, room));
+  const DeviceTensor v(of_keys, options.layout, tokens_of(c.inputs.v, p, 0, room));
+  const DeviceTensor o(of_rows, options.layout);
+  const auto conv_before = upload(c.conv_before), conv_after = upload(c.conv_after),
+             mix_before = upload(c.mix_before), mix_after = upload(c.mix_after);
+  const DeviceMemory<int> length(std::vector<int>{p.tokens});
+  kernels::DecodeRows call{.batch = p.batch,
+                           .heads = p.heads,
+                           .head_dim = p.head_dim,
+                           .rows = options.rows,
+                           .keys = room,
+                           .length = options.room == 0 ? nullptr : length.get(),
+                           .type = p.type,
+                           .scale = p.scale,
+                           .causality = p.causality,
+                           .conv_before = p.conv_before,
+                           .conv_after = p.conv_after,
+                           .mix_before = p.mix_before,
+                           .mix_after = p.mix_after,
+                           .query_rows = options.query_rows,
+                           .q = q.tensor(),
+                           .k = k.tensor(),
+                           .v = v.tensor()};
+  attach(call.conv_before, &kernels::Convolution::kernel, conv_before);
+  attach(call.conv_after, &kernels::Convolution::kernel, conv_after);
+  attach(call.mix_before, &kernels::Mixing::weight, mix_before);
+  attach(call.mix_after, &kernels::Mixing::weight, mix_after);
+  const auto host = [](const float* from, int count) {
+    return from == nullptr ? std::vector<float>() : std::vector<float>(from, from + count);
+  };
+  const kernels::DecodeOutput& output = options.output;
+  const auto norm = upload(host(output.norm_weight, p.head_dim)),
+             gate = upload(host(output.gate_weight, output.gates * p.head_dim)),
+             bias = upload(host(output.gate_bias, output.gates));
+  call.output = output;
+  if (norm != nullptr) call.output.norm_weight = norm->weights.get();
+  if (gate != nullptr) {
+    call.output.gate_weight = gate->weights.get();
+    call.output.gate_bias = bias->weights.get();
+  }
+  const std::size_t bytes = kernels::decode_workspace_bytes(call);
+  const DeviceMemory<char> memory(bytes);
+  EXPECT_EQ(kernels::decode(call, o.tensor(), {memory.get(), bytes}, nullptr), kernels::Status::Ok)
+      << kernels::last_error();
+  must(cudaDeviceSynchronize(), "decode");
+  return o.read();
 }
 
 }  // namespace mta::check
