@@ -2,6 +2,7 @@
 #include "lib/ops/cuda/attention.h"
 #include "lib/ops/cuda/dropout.h"
 #include "lib/ops/cuda/queue.h"
+#include "lib/ops/decode.h"
 #include "lib/ops/last_rows.h"
 
 #include <c10/util/Exception.h>
@@ -52,6 +53,15 @@ std::string last_rows_unsupported(const AttentionCall& /*call*/) {
 
 at::Tensor last_rows_attention(const AttentionCall& /*call*/) {
   TORCH_CHECK(false, "the attention of the last rows: this build is without CUDA");
+}
+
+std::string decode_unsupported(const AttentionCall& /*call*/, const NewestRows& /*newest*/) {
+  return "this build is without CUDA";
+}
+
+at::Tensor decode_attention(const AttentionCall& /*call*/, const NewestRows& /*newest*/,
+                            const OutputStages& /*output*/) {
+  TORCH_CHECK(false, "the attention of decoding: this build is without CUDA");
 }
 
 }  // namespace mta::ops

@@ -5,6 +5,7 @@
 #include "lib/kernels/device.h"
 #include "lib/kernels/support.h"
 #include "lib/kernels/workspace.h"
+#include "lib/ops/cuda/arguments.h"
 #include "lib/ops/cuda/dropout.h"
 #include "lib/ops/cuda/queue.h"
 #include "lib/ops/launch_plans.h"
@@ -15,15 +16,10 @@
 #include <c10/util/Exception.h>
 #include <cuda_runtime_api.h>
 
-#include <cmath>
 #include <cstdint>
-#include <optional>
 
 namespace mta::ops::cuda {
 namespace {
-
-constexpr std::int64_t kAlignedElements = 8;  // 16 bytes
-constexpr std::uintptr_t kAlignment = 16;
 
 /// The smallest head size of the kernels that holds both; 0 if there is none.
 std::int64_t kernel_head_dim(const AttentionCall& call) {
@@ -34,48 +30,17 @@ std::int64_t kernel_head_dim(const AttentionCall& call) {
   return 0;
 }
 
-/// A stride that no index multiplies is free.
-std::int64_t stride(const at::Tensor& t, std::int64_t dimension) {
-  return t.size(dimension) == 1 ? 0 : t.stride(dimension);
-}
-
-bool readable(const at::Tensor& t) {
-  return reinterpret_cast<std::uintptr_t>(t.const_data_ptr()) % kAlignment == 0 &&
-         t.stride(3) == 1 && stride(t, 0) % kAlignedElements == 0 &&
-         stride(t, 1) % kAlignedElements == 0 && stride(t, 2) % kAlignedElements == 0;
-}
-
 /// [B, H, T, d] -> [B, H, T, head_dim], zeros behind, such that the kernels can read it.
 at::Tensor prepared(const at::Tensor& t, std::int64_t head_dim) {
   const at::Tensor wide =
       t.size(3) == head_dim ? t : at::constant_pad_nd(t, {0, head_dim - t.size(3)}, 0);
-  return readable(wide) ? wide : wide.clone(at::MemoryFormat::Contiguous);
+  return aligned(wide);
 }
 
 /// What `prepared` added is cut off again.
 at::Tensor trimmed(const at::Tensor& t, std::int64_t columns) {
   if (t.size(3) == columns) return t;
   return rows_of_heads(t, t.size(2), columns).copy_(t.narrow(3, 0, columns));
-}
-
-kernels::Tensor view(const at::Tensor& t) {
-  return {const_cast<void*>(t.const_data_ptr()), stride(t, 0), stride(t, 1), stride(t, 2)};
-}
-
-/// Parameters as the kernels read them; undefined where the stage is absent.
-struct Parameters {
-  at::Tensor kq_before, kq_after, heads_before, heads_after;
-};
-
-Parameters parameters_of(const AttentionCall& call) {
-  const auto typed = [](const at::Tensor& t) {
-    return t.defined() ? t.to(at::kFloat).contiguous() : t;
-  };
-  const auto kernel = [&](const std::optional<KqConvolution>& kq) {
-    return kq ? typed(kq->kernel) : at::Tensor();
-  };
-  return {kernel(call.kq_before), kernel(call.kq_after), typed(call.heads_before),
-          typed(call.heads_after)};
 }
 
 Parameters gradients_like(const Parameters& p) {
@@ -85,37 +50,15 @@ Parameters gradients_like(const Parameters& p) {
   return {fresh(p.kq_before), fresh(p.kq_after), fresh(p.heads_before), fresh(p.heads_after)};
 }
 
-const float* read(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
-float* write(const at::Tensor& t) { return t.defined() ? t.mutable_data_ptr<float>() : nullptr; }
-
-kernels::Convolution convolution(const std::optional<KqConvolution>& kq, const at::Tensor& kernel,
-                                 const at::Tensor& gradient) {
-  if (!kq) return {};
-  return {.kernel = read(kernel),
-          .gradient = write(gradient),
-          .query_span = static_cast<int>(kq->kernel.size(1)),
-          .key_span = static_cast<int>(kq->kernel.size(2)),
-          .pad_left = static_cast<int>(kq->pad_left)};
-}
-
-kernels::Mixing mixing(const at::Tensor& weight, const at::Tensor& gradient) {
-  if (!weight.defined()) return {};
-  return {.weight = read(weight),
-          .gradient = write(gradient),
-          .group = static_cast<int>(weight.size(1))};
-}
-
 kernels::Problem problem_of(const AttentionCall& call, const Parameters& p,
                             const Parameters& gradients) {
-  const bool exact = call.kq_before && call.kq_before->causality == Causality::Exact;
   return {.batch = static_cast<int>(call.q.size(0)),
           .heads = static_cast<int>(call.q.size(1)),
           .tokens = static_cast<int>(call.k.size(2)),
           .head_dim = static_cast<int>(kernel_head_dim(call)),
-          .type = call.q.scalar_type() == at::kHalf ? kernels::ElementType::Float16
-                                                    : kernels::ElementType::BFloat16,
-          .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(call.q.size(3)))),
-          .causality = exact ? kernels::Causality::Exact : kernels::Causality::Double,
+          .type = element_type(call.q),
+          .scale = score_scale(call.q),
+          .causality = causality_of(call),
           .conv_before = convolution(call.kq_before, p.kq_before, gradients.kq_before),
           .conv_after = convolution(call.kq_after, p.kq_after, gradients.kq_after),
           .mix_before = mixing(p.heads_before, gradients.heads_before),

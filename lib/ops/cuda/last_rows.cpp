@@ -4,6 +4,7 @@
 #include "lib/kernels/device.h"
 #include "lib/kernels/last_rows.h"
 #include "lib/ops/backend.h"
+#include "lib/ops/cuda/arguments.h"
 #include "lib/ops/cuda/dropout.h"
 #include "lib/ops/cuda/queue.h"
 
@@ -11,7 +12,6 @@
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 
-#include <cmath>
 #include <cstdint>
 
 namespace mta::ops {
@@ -32,11 +32,6 @@ at::Tensor prepared(const at::Tensor& t) {
   return readable(t) ? t : t.clone(at::MemoryFormat::Contiguous);
 }
 
-kernels::Tensor view(const at::Tensor& t) {
-  const auto stride = [&](std::int64_t d) { return t.size(d) == 1 ? 0 : t.stride(d); };
-  return {const_cast<void*>(t.const_data_ptr()), stride(0), stride(1), stride(2)};
-}
-
 /// The tensors that a call of the kernels points to.
 struct Held {
   at::Tensor q, k, v, kernel, d_kernel;
@@ -44,29 +39,22 @@ struct Held {
 
 kernels::LastRows kernel_call(const AttentionCall& call, Held& held) {
   held.q = prepared(call.q), held.k = prepared(call.k), held.v = prepared(call.v);
-  kernels::LastRows result{
-      .batch = static_cast<int>(call.q.size(0)),
-      .heads = static_cast<int>(call.q.size(1)),
-      .rows = static_cast<int>(call.q.size(2)),
-      .keys = static_cast<int>(call.k.size(2)),
-      .head_dim = static_cast<int>(call.q.size(3)),
-      .first_row = static_cast<int>(call.first_row),
-      .type = call.q.scalar_type() == at::kHalf ? kernels::ElementType::Float16
-                                                : kernels::ElementType::BFloat16,
-      .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(call.q.size(3)))),
-      .dropout = cuda::kernel_dropout(call.dropout, call.q.device()),
-      .q = view(held.q),
-      .k = view(held.k),
-      .v = view(held.v)};
+  kernels::LastRows result{.batch = static_cast<int>(call.q.size(0)),
+                           .heads = static_cast<int>(call.q.size(1)),
+                           .rows = static_cast<int>(call.q.size(2)),
+                           .keys = static_cast<int>(call.k.size(2)),
+                           .head_dim = static_cast<int>(call.q.size(3)),
+                           .first_row = static_cast<int>(call.first_row),
+                           .type = cuda::element_type(call.q),
+                           .scale = cuda::score_scale(call.q),
+                           .causality = cuda::causality_of(call),
+                           .dropout = cuda::kernel_dropout(call.dropout, call.q.device()),
+                           .q = cuda::view(held.q),
+                           .k = cuda::view(held.k),
+                           .v = cuda::view(held.v)};
   if (!call.kq_before) return result;
   held.kernel = call.kq_before->kernel.to(at::kFloat).contiguous();
-  result.conv_before = {.kernel = held.kernel.const_data_ptr<float>(),
-                        .query_span = static_cast<int>(held.kernel.size(1)),
-                        .key_span = static_cast<int>(held.kernel.size(2)),
-                        .pad_left = static_cast<int>(call.kq_before->pad_left)};
-  if (call.kq_before->causality == Causality::Exact) {
-    result.causality = kernels::Causality::Exact;
-  }
+  result.conv_before = cuda::convolution(call.kq_before, held.kernel);
   return result;
 }
 
@@ -75,7 +63,7 @@ ForwardResult forward(const AttentionCall& call) {
   Held held;
   const kernels::LastRows kernel = kernel_call(call, held);
   const at::Tensor out = rows_of_heads(call.q, call.q.size(2), call.v.size(3));
-  cuda::check_status(kernels::last_rows_forward(kernel, view(out), queue.stream()));
+  cuda::check_status(kernels::last_rows_forward(kernel, cuda::view(out), queue.stream()));
   return {.out = out, .rows = {}};
 }
 
@@ -95,10 +83,10 @@ std::vector<at::Tensor> backward(const AttentionCall& call, const at::Tensor& /*
                                        rows_of_heads(call.q, call.k.size(2), call.q.size(3)),
                                        rows_of_heads(call.q, call.k.size(2), call.v.size(3))};
   cuda::check_status(kernels::last_rows_backward(kernel,
-                                                 {.d_o = view(d_o),
-                                                  .d_q = view(gradients[0]),
-                                                  .d_k = view(gradients[1]),
-                                                  .d_v = view(gradients[2])},
+                                                 {.d_o = cuda::view(d_o),
+                                                  .d_q = cuda::view(gradients[0]),
+                                                  .d_k = cuda::view(gradients[1]),
+                                                  .d_v = cuda::view(gradients[2])},
                                                  queue.stream()));
   if (held.d_kernel.defined()) {
     gradients.push_back(held.d_kernel.sum(0).to(call.kq_before->kernel.scalar_type()));
