@@ -4,8 +4,8 @@
 
 #include "lib/core/batch.h"
 #include "lib/model/language_model.h"
+#include "lib/nn/device_graph.h"
 #include "lib/train/config.h"
-#include "lib/train/device_graph.h"
 #include "lib/train/optimiser.h"
 
 #include <ATen/core/Tensor.h>

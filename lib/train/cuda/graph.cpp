@@ -1,6 +1,6 @@
 // CUDA graphs by way of LibTorch's. A library of its own: it alone needs libtorch_cuda, which
 // programs that only use the CPU do not load.
-#include "lib/train/device_graph.h"
+#include "lib/nn/device_graph.h"
 
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>

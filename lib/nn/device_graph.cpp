@@ -1,5 +1,5 @@
 // The recorder in use.
-#include "lib/train/device_graph.h"
+#include "lib/nn/device_graph.h"
 
 namespace mta {
 namespace {
