@@ -3,6 +3,9 @@
 
 #include "apps/mta/commands.h"
 #include "lib/run/trained.h"
+#include "lib/train/device.h"
+
+#include <ATen/core/Tensor.h>
 
 #include <ostream>
 
@@ -17,9 +20,12 @@ int run_decode(const DecodeOptions& options, std::ostream& out) {
   } catch (const UserError& error) {
     throw UserError("--prompt", error.what());
   }
-  std::vector<std::int32_t> answer = greedy(
-      *trained.model, prompt,
-      {.max_tokens = static_cast<std::int64_t>(options.limit), .end_token = task.end_token()});
+  const at::Device device = trained.model->parameters().named().front().second.device();
+  const WorkStream stream(device);
+  std::vector<std::int32_t> answer = greedy(*trained.model, prompt,
+                                            {.max_tokens = static_cast<std::int64_t>(options.limit),
+                                             .end_token = task.end_token(),
+                                             .records = true});
   if (!answer.empty() && answer.back() == task.end_token()) answer.pop_back();
   out << task.decode(answer) << '\n';
   return kDone;

@@ -62,6 +62,33 @@ at::Tensor attend_last_rows(const AttentionPlan& plan, const AttendInput& input)
   return ops::last_rows_attention(fused_call(plan, input));
 }
 
+std::string not_decoded_because(const AttentionPlan& plan, const AttendInput& input,
+                                const ops::NewestRows& newest) {
+  if (std::string reason = not_fusable_stage(plan); !reason.empty()) return reason;
+  return ops::decode_unsupported(fused_call(plan, input), newest);
+}
+
+bool decodes_output(const AttentionPlan& plan) {
+  ops::OutputStages found;
+  for (const Stage& stage : plan.on_output) {
+    // The norm comes first, and each once.
+    const bool had_norm = found.norm_weight.defined(), had_gate = found.gate_weight.defined();
+    if (!stage.fuse_output || had_gate) return false;
+    stage.fuse_output(found);
+    if (had_norm && !found.gate_weight.defined()) return false;
+  }
+  return true;
+}
+
+at::Tensor attend_newest(const AttentionPlan& plan, const AttendInput& input,
+                         const ops::NewestRows& newest) {
+  ops::OutputStages output;
+  if (decodes_output(plan)) {
+    for (const Stage& stage : plan.on_output) stage.fuse_output(output);
+  }
+  return ops::decode_attention(fused_call(plan, input), newest, output);
+}
+
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input) {
   const ops::AttentionCall call = fused_call(plan, input);
   return is_flash(plan, input) ? ops::flash_attention(call) : ops::attention(call);

@@ -4,6 +4,7 @@
 #include "lib/attention/attend.h"
 #include "lib/attention/plan.h"
 #include "lib/ops/attention.h"
+#include "lib/ops/decode.h"
 
 #include <string>
 
@@ -26,6 +27,17 @@ std::string not_fused_because(const AttentionPlan& plan, const AttendInput& inpu
 /// Whether a kernel of its own computes the few last rows that `input` is about.
 bool covers_last_rows(const AttentionPlan& plan, const AttendInput& input);
 at::Tensor attend_last_rows(const AttentionPlan& plan, const AttendInput& input);
+
+/// Empty when a kernel of its own computes the last rows of `input`, as decoding wants them: no
+/// gradient, no dropout; else the reason in one clause.
+std::string not_decoded_because(const AttentionPlan& plan, const AttendInput& input,
+                                const ops::NewestRows& newest);
+/// Whether that kernel takes the stages on the output as well: a norm, a gate, or both in this
+/// order.
+bool decodes_output(const AttentionPlan& plan);
+/// The stages on the output are done too where decodes_output(plan).
+at::Tensor attend_newest(const AttentionPlan& plan, const AttendInput& input,
+                         const ops::NewestRows& newest);
 
 /// O = A v as attend() computes it, without keeping any map ("fused").
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input);

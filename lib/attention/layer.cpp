@@ -9,7 +9,6 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -40,9 +39,8 @@ std::int64_t doubled(std::int64_t tokens) {
 }
 
 constexpr const char* kRowsOnTheGpu =
-    "calls for the last rows alone (the last layer's answers, decoding) run composed, or by a "
-    "kernel of their own where they are up to 8 rows and a convolution before the softmax at most; "
-    "decoding one token of standard attention is flash attention";
+    "calls for the last rows alone (the last layer's answers) run composed, or by a kernel of "
+    "their own where they are up to 8 rows and a convolution before the softmax at most";
 
 /// On a GPU the fused paths compute all rows, but for flash attention, which takes the last one
 /// alone as well; a few rows are little work for the composed one.
@@ -108,13 +106,23 @@ void AttentionLayer::choose_path(AttentionPath wanted, const at::Tensor& like,
     path_ = AttentionPath::Fused;
     uses_flash_ = is_flash(plan_, input);
     if (uses_flash_) path_reason_ = "LibTorch's flash attention; ";
-    if (q.is_cuda()) path_reason_ += kRowsOnTheGpu;
+    if (q.is_cuda()) path_reason_ += kRowsOnTheGpu + decoding_path(input);
   } else if (wanted == AttentionPath::Fused) {
     throw UserError(
         "/attention/path",
         "\"fused\" does not cover layer " + std::to_string(shape_.layer) + ": " + path_reason_,
         "use \"auto\" or \"composed\"");
   }
+}
+
+std::string AttentionLayer::decoding_path(const AttendInput& input) const {
+  const at::NoGradGuard no_grad;
+  if (uses_flash_)
+    return "; decoding one token is flash attention, in recorded steps "
+           "a kernel of its own";
+  const std::string reason = not_decoded_because(plan_, input, {});
+  return reason.empty() ? "; decoding up to 8 tokens at a time is a kernel of its own"
+                        : "; decoding runs composed: " + reason;
 }
 
 std::int64_t AttentionLayer::first_query(std::int64_t first_row) const {
@@ -151,41 +159,89 @@ at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable
                             options);
 }
 
-void KvCache::append(const at::Tensor& fresh_k, const at::Tensor& fresh_v) {
-  const std::int64_t n = fresh_k.size(2);
-  for (const auto& [kept, fresh] : {std::pair(&k, &fresh_k), std::pair(&v, &fresh_v)}) {
+void KvCache::append(const Projected& fresh) {
+  const std::int64_t n = fresh.k.size(2);
+  for (const auto& [kept, rows] :
+       {std::pair(&q, &fresh.q), std::pair(&k, &fresh.k), std::pair(&v, &fresh.v)}) {
+    if (!rows->defined()) continue;
     const std::int64_t wanted = seen + n, there = kept->defined() ? kept->size(2) : 0;
     if (wanted > there) {
       const std::int64_t more = wanted <= room ? room : doubled(wanted);
       const at::Tensor larger =
-          at::empty({fresh->size(0), fresh->size(1), more, fresh->size(3)}, fresh->options());
+          at::empty({rows->size(0), rows->size(1), more, rows->size(3)}, rows->options());
       if (seen > 0) larger.narrow(2, 0, seen).copy_(kept->narrow(2, 0, seen));
       *kept = larger;
     }
-    kept->narrow(2, seen, n).copy_(*fresh);
+    kept->narrow(2, seen, n).copy_(*rows);
   }
   seen += n;
+}
+
+void KvCache::put(const Projected& fresh, const at::Tensor& position) const {
+  for (const auto& [kept, row] :
+       {std::pair(q, fresh.q), std::pair(k, fresh.k), std::pair(v, fresh.v)}) {
+    if (row.defined()) kept.index_copy_(2, position, row);
+  }
+}
+
+Projected AttentionLayer::rotated(const at::Tensor& x, const RotaryTable& table,
+                                  std::int64_t first) const {
+  const Projected fresh = project(x, 0);
+  return {rotate(split_heads(fresh.q, shape_.heads), table, first).transpose(1, 2),
+          rotate(split_heads(fresh.k, shape_.heads), table, first).transpose(1, 2),
+          split_heads(fresh.v, weight_maps_).transpose(1, 2)};
 }
 
 at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
                                   KvCache& cache) const {
   const at::NoGradGuard no_grad;  // the cache is written in place
-  const std::int64_t seen = cache.tokens();
-  const Projected fresh = project(x, 0);
-  cache.append(rotate(split_heads(fresh.k, shape_.heads), table, seen).transpose(1, 2),
-               split_heads(fresh.v, weight_maps_).transpose(1, 2));
-  at::Tensor q = rotate(split_heads(fresh.q, shape_.heads), table, seen).transpose(1, 2);
-  if (const std::int64_t above = plan_.rows_above(); above > 0) {
-    if (cache.q.defined()) q = at::cat({cache.q, q}, 2);
-    const std::int64_t keep = std::min(q.size(2), above);
-    cache.q = q.narrow(2, q.size(2) - keep, keep);
+  const std::int64_t seen = cache.tokens(), above = plan_.rows_above();
+  Projected fresh = rotated(x, table, seen);
+  at::Tensor q = fresh.q;
+  if (above == 0) fresh.q = at::Tensor();
+  cache.append(fresh);
+  const std::int64_t first = std::max<std::int64_t>(0, seen - above);
+  if (above > 0) q = cache.q.narrow(2, first, cache.seen - first);
+  const AttendInput input{.q = q,
+                          .k = cache.k.narrow(2, 0, cache.seen),
+                          .v = cache.v.narrow(2, 0, cache.seen),
+                          .first_row = first,
+                          .workspace_bytes = workspace_bytes_};
+  const ops::NewestRows newest{.rows = cache.seen - seen};
+  if (path_ == AttentionPath::Fused && !covers_rows(plan_, input) &&
+      not_decoded_because(plan_, input, newest).empty()) {
+    return attend_newest_and_project(input, newest, {seen, newest.rows, cache.seen});
   }
-  return attend_and_project({.q = q,
-                             .k = cache.k.narrow(2, 0, cache.seen),
-                             .v = cache.v.narrow(2, 0, cache.seen),
-                             .first_row = cache.seen - q.size(2),
-                             .workspace_bytes = workspace_bytes_},
-                            {.first_row = seen});
+  return attend_and_project(input, {.first_row = seen});
+}
+
+std::string AttentionLayer::no_decode_at_because(const KvCache& cache) const {
+  if (path_ != AttentionPath::Fused) return path_reason_;
+  if (!decodes_output(plan_)) return "a stage on the output has no fused form";
+  const at::NoGradGuard no_grad;
+  const AttendInput input{
+      .q = cache.q.defined() ? cache.q : cache.k.narrow(2, 0, 1), .k = cache.k, .v = cache.v};
+  return not_decoded_because(plan_, input,
+                             {.length = at::empty({1}, cache.k.options().dtype(at::kInt))});
+}
+
+at::Tensor AttentionLayer::decode_at(const at::Tensor& x, const DevicePlace& place,
+                                     const KvCache& cache) const {
+  const at::NoGradGuard no_grad;
+  Projected fresh = rotated(x, place.table, 0);
+  AttendInput input{.q = fresh.q, .k = cache.k, .v = cache.v};
+  if (plan_.rows_above() == 0) fresh.q = at::Tensor();
+  cache.put(fresh, place.position);
+  if (cache.q.defined()) input.q = cache.q;
+  return attend_newest_and_project(input, {.rows = 1, .length = place.length},
+                                   {0, 1, cache.capacity()});
+}
+
+at::Tensor AttentionLayer::attend_newest_and_project(const AttendInput& input,
+                                                     const ops::NewestRows& newest,
+                                                     const MapWindow& window) const {
+  const at::Tensor output = attend_newest(plan_, input, newest);
+  return project_output(decodes_output(plan_) ? output : finish(plan_, output, window));
 }
 
 at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
@@ -210,7 +266,10 @@ at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
   const MapWindow wanted{options.first_row, window.rows - unwanted, window.keys};
   // Not for nothing: the gradient of a part is a copy filled up with zeros.
   if (unwanted > 0) output = output.narrow(2, unwanted, wanted.rows);
-  output = finish(plan_, output, wanted);
+  return project_output(finish(plan_, output, wanted));
+}
+
+at::Tensor AttentionLayer::project_output(const at::Tensor& output) const {
   return mta::linear(output.transpose(1, 2).flatten(2), wo_);  // [B, R, H' d_v] -> [B, R, D]
 }
 

@@ -8,6 +8,7 @@
 #include "lib/nn/parameters.h"
 #include "lib/nn/rotary.h"
 #include "lib/ops/attention.h"
+#include "lib/ops/decode.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -18,7 +19,8 @@
 
 namespace mta {
 
-/// Queries, keys and values before rotation: q [B, R, D] of the last R tokens, k and v [B, T, D].
+/// Queries, keys and values: q of the last R tokens, k and v of all T. As they are projected [B, R,
+/// D] and [B, T, D], before rotation; in a cache [B, H, R, d] and [B, H, T, d], q and k rotated.
 struct Projected {
   at::Tensor q, k, v;
 };
@@ -40,14 +42,26 @@ AttentionPlan make_plan(LayerBuilder& layer);
 struct KvCache {
   /// [B, H, T, d], [B, H', T, d_v], of whose rows the first `seen` are in use; k rotated.
   at::Tensor k = {}, v = {};
-  /// [B, H, up to rows_above, d]: the last queries, rotated; convolutions read them.
+  /// [B, H, T, d], rotated, where convolutions read queries above the new ones; else undefined.
   at::Tensor q = {};
   std::int64_t seen = 0;
   std::int64_t room = 0;  // tokens that the first append makes room for, at least
 
   std::int64_t tokens() const { return seen; }
-  /// Puts k and v of the next n tokens behind the others. Room is made by doubling it.
-  void append(const at::Tensor& fresh_k, const at::Tensor& fresh_v);
+  /// Tokens that there is room for now.
+  std::int64_t capacity() const { return k.defined() ? k.size(2) : 0; }
+  /// Puts q (or none), k and v of the next n tokens behind the others. Room is made by doubling it.
+  void append(const Projected& fresh);
+  /// The same for one token at `position` [1], Long on the device, where there is room; `seen`
+  /// stays as it is.
+  void put(const Projected& fresh, const at::Tensor& position) const;
+};
+
+/// Where the next token stands, as memory on the device says it: a step of decoding that is
+/// recorded reads it at each replay.
+struct DevicePlace {
+  at::Tensor position, length;  // [1], Long and Int: the tokens before it, and one more
+  RotaryTable table;            // of this position alone
 };
 
 class AttentionLayer {
@@ -65,6 +79,11 @@ class AttentionLayer {
                      const AttentionOptions& options) const;
   /// The next tokens x [B, n, D] after those in `cache`, to which they are added -> [B, n, D].
   at::Tensor decode(const at::Tensor& x, const RotaryTable& table, KvCache& cache) const;
+  /// The same for one token x [B, 1, D] whose place only the device knows; `cache` has room for it,
+  /// and its `seen` stays as it is.
+  at::Tensor decode_at(const at::Tensor& x, const DevicePlace& place, const KvCache& cache) const;
+  /// Empty where decode_at() covers this layer and a cache like that; else the reason.
+  std::string no_decode_at_because(const KvCache& cache) const;
 
   /// q, k and v of x [..., D], q only of the tokens from `first` on in the last dimension but one.
   Projected project(const at::Tensor& x, std::int64_t first) const;
@@ -85,8 +104,17 @@ class AttentionLayer {
 
  private:
   void choose_path(AttentionPath wanted, const at::Tensor& like, at::ScalarType compute);
+  /// For path_reason(): how the next token is decoded; `input` is of the layer's sizes and types.
+  std::string decoding_path(const AttendInput& input) const;
   /// Rotated queries, keys and values -> output rows from first_row on, projected. [B, n, D]
   at::Tensor attend_and_project(const AttendInput& input, const AttentionOptions& options) const;
+  /// Of x [B, n, D], rotated by the table's rows from `first` on, as a cache takes them.
+  Projected rotated(const at::Tensor& x, const RotaryTable& table, std::int64_t first) const;
+  /// What attend_newest() gives, with the stages on the output that are left, projected.
+  at::Tensor attend_newest_and_project(const AttendInput& input, const ops::NewestRows& newest,
+                                       const MapWindow& window) const;
+  /// [B, H', n, d_v] -> [B, n, D].
+  at::Tensor project_output(const at::Tensor& output) const;
 
   LayerShape shape_;
   std::int64_t weight_maps_ = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/ops/attention.h"
+#include "lib/ops/decode.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -37,6 +38,8 @@ struct Stage {
   Future future = Future::Zero;
   /// Writes this stage into a fused call; empty when no fused form exists.
   std::function<void(ops::AttentionCall& call)> fuse{};
+  /// The same for a stage on the output, into the call that decodes.
+  std::function<void(ops::OutputStages& output)> fuse_output{};
 };
 
 struct AttentionPlan {

@@ -64,9 +64,15 @@ Stage group_norm(LayerBuilder& layer, const GroupNormConfig& config) {
       layer.add("group_norm.weight", {layer.value_dim()}, InitialValue::constant(1));
   const double scale = depth_scale(config.depth_scale, layer.shape().layer);
   return {.name = "group_norm",
-          .apply = [weight, scale, eps = config.eps](const at::Tensor& output, const MapWindow&) {
-            return rms_norm(output, scale == 1 ? weight : weight * scale, eps);
-          }};
+          .apply =
+              [weight, scale, eps = config.eps](const at::Tensor& output, const MapWindow&) {
+                return rms_norm(output, scale == 1 ? weight : weight * scale, eps);
+              },
+          .fuse_output =
+              [weight, scale, eps = config.eps](ops::OutputStages& output) {
+                output.norm_weight = weight;
+                output.norm_eps = eps, output.norm_scale = scale;
+              }};
 }
 
 Stage gate(LayerBuilder& layer, const GateConfig& config) {
@@ -76,9 +82,16 @@ Stage gate(LayerBuilder& layer, const GateConfig& config) {
   const at::Tensor weight =
       layer.add("gate.weight", {gates, d}, InitialValue::truncated_normal(sigma));
   const at::Tensor bias = layer.add("gate.bias", {gates}, InitialValue::constant(0));
-  return {.name = "gate", .apply = [=](const at::Tensor& output, const MapWindow&) {
-            return output * mta::linear(output, weight, bias).sigmoid();
-          }};
+  return {.name = "gate",
+          .apply =
+              [=](const at::Tensor& output, const MapWindow&) {
+                return output * mta::linear(output, weight, bias).sigmoid();
+              },
+          .fuse_output =
+              [=](ops::OutputStages& output) {
+                output.gate_weight = weight;
+                output.gate_bias = bias;
+              }};
 }
 
 double depth_scale(DepthScale scale, std::int64_t layer) {

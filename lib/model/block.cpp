@@ -75,6 +75,11 @@ Residual Block::decode(const Residual& x, const RotaryTable& table, KvCache& cac
   return finish(sum, attention_.decode(normed, table, cache));
 }
 
+Residual Block::decode_at(const Residual& x, const DevicePlace& place, const KvCache& cache) const {
+  const auto [sum, normed] = add_rms_norm(x.x, x.update, attention_norm_, kNormEps);
+  return finish(sum, attention_.decode_at(normed, place, cache));
+}
+
 Residual Block::finish(const at::Tensor& x, const at::Tensor& attended) const {
   const auto [h, normed] = add_rms_norm(x, attended, ffn_norm_, kNormEps);
   return {.x = h, .update = feed_forward(normed, w1_, w2_, w3_)};

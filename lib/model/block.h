@@ -48,6 +48,8 @@ class Block {
                             const RotaryTable& table, const AttentionOptions& options) const;
   /// The next tokens [B, n, D] after those in `cache` -> [B, n, D].
   Residual decode(const Residual& x, const RotaryTable& table, KvCache& cache) const;
+  /// The same for one token [B, 1, D] whose place only the device knows: see AttentionLayer.
+  Residual decode_at(const Residual& x, const DevicePlace& place, const KvCache& cache) const;
 
   const AttentionLayer& attention() const { return attention_; }
 

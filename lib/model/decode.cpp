@@ -20,6 +20,8 @@ at::Tensor as_tensor(std::span<const std::int32_t> tokens, at::Device device) {
 at::Tensor Decoder::next(const at::Tensor& tokens) {
   const at::NoGradGuard no_grad;
   const RoundedWeights scope(weights_);
+  if (step_.covers(tokens, caches_)) return step_.run(tokens, caches_);
+  step_.count_plain();
   return model_.decode_last(tokens, caches_);
 }
 
@@ -28,7 +30,7 @@ std::vector<std::int32_t> greedy(const LanguageModel& model, std::span<const std
   TORCH_CHECK(!prompt.empty(), "generation needs a prompt of at least one token");
   const at::NoGradGuard no_grad;
   const at::Device device = model.parameters().named().front().second.device();
-  Decoder decoder(model);
+  Decoder decoder(model, /*room=*/0, limits.records);
   std::vector<std::int32_t> answer;
   at::Tensor next = as_tensor(prompt, device);
   while (static_cast<std::int64_t>(answer.size()) < limits.max_tokens) {

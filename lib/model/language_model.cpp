@@ -103,6 +103,29 @@ Residual LanguageModel::decode_blocks(const at::Tensor& tokens,
   return x;
 }
 
+at::Tensor LanguageModel::decode_at(const at::Tensor& token, const at::Tensor& position,
+                                    const at::Tensor& length,
+                                    const std::vector<KvCache>& caches) const {
+  const RotaryTable& table = rotary_table(caches.at(0).capacity());
+  const DevicePlace place{
+      .position = position,
+      .length = length,
+      .table = {table.cos.index_select(0, position), table.sin.index_select(0, position)}};
+  Residual x{.x = at::embedding(rounded(embeddings_, options_.compute), token), .update = {}};
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    x = blocks_[layer].decode_at(x, place, caches.at(layer));
+  }
+  return logits(x).select(1, 0);
+}
+
+std::string LanguageModel::no_decode_at_because(const std::vector<KvCache>& caches) const {
+  for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    const std::string reason = blocks_[layer].attention().no_decode_at_because(caches.at(layer));
+    if (!reason.empty()) return fmt::format("layer {}: {}", layer, reason);
+  }
+  return {};
+}
+
 RoundedForms LanguageModel::rounded_weights() const {
   RoundedForms forms{.type = options_.compute};
   if (options_.compute == options_.master) return forms;

@@ -56,6 +56,13 @@ class LanguageModel {
   at::Tensor decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
   /// The same for the last of the tokens only: logits [B, V].
   at::Tensor decode_last(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
+  /// The same for one token [B, 1] at `position`, with `length` = position + 1, which only the
+  /// device knows ([1], Long and Int there): work that can be recorded and replayed for the tokens
+  /// to come. The caches have room for it, and their `seen` stays as it is.
+  at::Tensor decode_at(const at::Tensor& token, const at::Tensor& position,
+                       const at::Tensor& length, const std::vector<KvCache>& caches) const;
+  /// Empty where decode_at() covers this model and caches like these, else the reason.
+  std::string no_decode_at_because(const std::vector<KvCache>& caches) const;
   /// All large weights in the computing type, none where that is their own, for a RoundedWeights
   /// around calls that must not round them again; without a history.
   RoundedForms rounded_weights() const;
