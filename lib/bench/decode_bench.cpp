@@ -14,6 +14,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -34,15 +35,16 @@ at::Tensor random_tokens(const DecodeBench& bench, std::int64_t vocabulary, at::
 /// A model that has read the context.
 class Subject {
  public:
-  Subject(const Experiment& experiment, const DecodeBench& bench, at::Device device)
+  Subject(const Experiment& experiment, std::shared_ptr<const LanguageModel> model,
+          const DecodeBench& bench, at::Device device, bool records)
       : device_(device),
-        model_(make_model(experiment, device)),
-        decoder_(*model_, bench.context + bench.tokens) {
+        model_(std::move(model)),
+        decoder_(*model_, bench.context + bench.tokens, records) {
     const std::int64_t vocabulary =
         experiment.model.vocabulary.value_or(experiment.task->vocabulary());
     first_ = most_likely(decoder_.next(random_tokens(bench, vocabulary, device)));
     start_ = decoder_.place();
-    run(bench.tokens);  // whatever is made at a first call
+    run(std::max<std::int64_t>(bench.tokens, 2));  // whatever is made at a first call, or recorded
   }
 
   /// From the context on, to the end on the device.
@@ -61,7 +63,9 @@ class Subject {
     for (const LayerPath& layer : attention_paths(*model_)) {
       paths.push_back({{"path", layer.path}, {"reason", layer.reason}});
     }
+    const DecodeUse& use = decoder_.use();
     entry["attention_path"] = std::move(paths);
+    entry["use"] = {{"plain", use.plain}, {"replayed", use.replayed}, {"reason", use.reason}};
     add_profile(
         entry, device_, [&] { run(tokens); }, tokens, ms);
   }
@@ -70,11 +74,37 @@ class Subject {
   static at::Tensor most_likely(const at::Tensor& logits) { return logits.argmax(1, true); }
 
   at::Device device_;
-  std::unique_ptr<LanguageModel> model_;
+  std::shared_ptr<const LanguageModel> model_;
   Decoder decoder_;
   at::Tensor first_;  // [B, 1], chosen after the context
   std::vector<KvCache> start_;
 };
+
+/// What is timed: an experiment, replayed or plain.
+struct Case {
+  std::string name;
+  const Experiment* experiment;
+  std::int64_t memory = 0;
+  std::unique_ptr<Subject> subject = nullptr;
+};
+
+/// The cases of an experiment, which share a model. A recorded one comes first.
+void add_cases(const Experiment& experiment, const DecodeBench& bench, at::Device device,
+               std::vector<Case>& cases) {
+  std::shared_ptr<const LanguageModel> model;
+  const std::int64_t model_memory =
+      peak_memory_of(device, [&] { model = make_model(experiment, device); });
+  const auto add = [&](const std::string& name, bool records) {
+    Case one{.name = name, .experiment = &experiment};
+    one.memory = peak_memory_of(device, [&] {
+      one.subject = std::make_unique<Subject>(experiment, model, bench, device, records);
+    });
+    if (!device.is_cpu()) one.memory += model_memory;  // the CPU's is the whole process's
+    cases.push_back(std::move(one));
+  };
+  add(experiment.name, !device.is_cpu());
+  if (!device.is_cpu()) add(experiment.name + " plain", false);
+}
 
 }  // namespace
 
@@ -84,36 +114,35 @@ Json bench_decode(const DecodeBench& bench) {
   Provenance provenance = bench_provenance(device, bench.command_line);
   const WorkStream stream(device);
 
-  std::vector<std::unique_ptr<Subject>> subjects;
-  std::vector<std::int64_t> memory;
-  std::vector<Candidate> candidates;
+  std::vector<Case> cases;
   for (const Experiment& experiment : bench.experiments) {
-    memory.push_back(peak_memory_of(
-        device, [&] { subjects.push_back(std::make_unique<Subject>(experiment, bench, device)); }));
+    add_cases(experiment, bench, device, cases);
+  }
+  std::vector<Candidate> candidates;
+  for (const Case& one : cases) {
     candidates.push_back(
-        {.name = experiment.name, .run = [subject = subjects.back().get(), tokens = bench.tokens] {
-           subject->run(tokens);
-         }});
+        {.name = one.name,
+         .run = [subject = one.subject.get(), tokens = bench.tokens] { subject->run(tokens); }});
   }
   const std::vector<TurnTimes> timings = time_in_turns(candidates, bench.timing);
 
-  Json cases = Json::array();
+  Json entries = Json::array();
   for (std::size_t i = 0; i < timings.size(); ++i) {
     const Spread ms = scaled(timings[i].ms, 1 / static_cast<double>(bench.tokens));
     Json entry = {{"name", timings[i].name},
                   {"ms_per_token", to_json(ms)},
                   {"ratio_to_first", to_json(timings[i].ratio)},
                   {"tokens_per_s", 1000.0 * static_cast<double>(bench.batch) / ms.median},
-                  {"peak_memory_bytes", memory[i]},
-                  {"experiment", to_json(bench.experiments[i])}};
-    subjects[i]->describe(entry, bench.tokens, ms.median);
-    cases.push_back(std::move(entry));
+                  {"peak_memory_bytes", cases[i].memory},
+                  {"experiment", to_json(*cases[i].experiment)}};
+    cases[i].subject->describe(entry, bench.tokens, ms.median);
+    entries.push_back(std::move(entry));
   }
   provenance.ended = utc_now();
   return {{"schema", "mta.bench/1"},          {"kind", "decode"},
           {"context", bench.context},         {"batch", bench.batch},
           {"tokens_a_turn", bench.tokens},    {"turns", bench.timing.turns},
-          {"warm_up", bench.timing.warm_up},  {"cases", std::move(cases)},
+          {"warm_up", bench.timing.warm_up},  {"cases", std::move(entries)},
           {"provenance", to_json(provenance)}};
 }
 

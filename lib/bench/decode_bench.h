@@ -24,6 +24,8 @@ struct DecodeBench {
 
 /// Greedy decoding of models with their initial weights after `context` random tokens. Each turn
 /// starts at the same context; chosen tokens stay on the device, which is waited for once a turn.
+/// On a GPU each experiment is two cases: "NAME", whose steps are replayed from a CUDA graph, and
+/// "NAME plain", queued operation by operation; `use` says how many steps of each were, and why.
 /// Report of schema mta.bench/1: milliseconds a token, ratios, tokens a second of all texts, peak
 /// memory (of a case's own tensors on a GPU, of the process so far on the CPU), and on a GPU the
 /// share of time of each part.

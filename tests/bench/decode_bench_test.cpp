@@ -33,6 +33,9 @@ TEST(DecodeBench, ReportsTimesATokenAndRatiosToTheFirst) {
     EXPECT_NEAR(entry["tokens_per_s"].get<double>() * ms, 2000, 1e-6);
     EXPECT_EQ(entry["attention_path"].size(), 24U);
     EXPECT_TRUE(entry["profile"].is_null());
+    EXPECT_EQ(entry["use"]["replayed"], 0);
+    EXPECT_GT(entry["use"]["plain"].get<int>(), 9);
+    EXPECT_EQ(entry["use"]["reason"], "recording is not wanted");
   }
   EXPECT_EQ(report["cases"][0]["ratio_to_first"]["median"], 1.0);
 }
