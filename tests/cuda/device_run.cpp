@@ -215,6 +215,40 @@ std::vector<double> tokens_of(const std::vector<double>& all, const Problem& p, 
   return some;
 }
 
+/// The weights of the norm and the gate of decoding, moved to the device.
+class DeviceOutput {
+ public:
+  DeviceOutput(const kernels::DecodeOutput& host, int head_dim)
+      : stages_(host),
+        norm_(weights(host.norm_weight, head_dim)),
+        gate_(weights(host.gate_weight, host.gates * head_dim)),
+        bias_(weights(host.gate_bias, host.gates)) {
+    if (norm_ != nullptr) stages_.norm_weight = norm_->weights.get();
+    if (gate_ != nullptr) stages_.gate_weight = gate_->weights.get();
+    if (bias_ != nullptr) stages_.gate_bias = bias_->weights.get();
+  }
+  const kernels::DecodeOutput& stages() const { return stages_; }
+
+ private:
+  static std::unique_ptr<DeviceWeights> weights(const float* from, int count) {
+    return from == nullptr ? nullptr : upload(std::vector<float>(from, from + count));
+  }
+
+  kernels::DecodeOutput stages_;
+  std::unique_ptr<DeviceWeights> norm_, gate_, bias_;
+};
+
+/// Sizes and stages of decoding a case, without the tensors.
+kernels::DecodeRows decode_call(const Problem& p, const DecodeOptions& options, int room) {
+  kernels::DecodeRows call;
+  call.batch = p.batch, call.heads = p.heads, call.head_dim = p.head_dim;
+  call.rows = options.rows, call.query_rows = options.query_rows, call.keys = room;
+  call.type = p.type, call.scale = p.scale, call.causality = p.causality;
+  call.conv_before = p.conv_before, call.conv_after = p.conv_after;
+  call.mix_before = p.mix_before, call.mix_after = p.mix_after;
+  return call;
+}
+
 }  // namespace
 
 std::string no_device() {
@@ -267,40 +301,15 @@ std::vector<double> decode_on_device(const KernelCase& c, const DecodeOptions& o
   const auto conv_before = upload(c.conv_before), conv_after = upload(c.conv_after),
              mix_before = upload(c.mix_before), mix_after = upload(c.mix_after);
   const DeviceMemory<int> length(std::vector<int>{p.tokens});
-  kernels::DecodeRows call{.batch = p.batch,
-                           .heads = p.heads,
-                           .head_dim = p.head_dim,
-                           .rows = options.rows,
-                           .keys = room,
-                           .length = options.room == 0 ? nullptr : length.get(),
-                           .type = p.type,
-                           .scale = p.scale,
-                           .causality = p.causality,
-                           .conv_before = p.conv_before,
-                           .conv_after = p.conv_after,
-                           .mix_before = p.mix_before,
-                           .mix_after = p.mix_after,
-                           .query_rows = options.query_rows,
-                           .q = q.tensor(),
-                           .k = k.tensor(),
-                           .v = v.tensor()};
+  kernels::DecodeRows call = decode_call(p, options, room);
+  call.length = options.room == 0 ? nullptr : length.get();
+  call.q = q.tensor(), call.k = k.tensor(), call.v = v.tensor();
   attach(call.conv_before, &kernels::Convolution::kernel, conv_before);
   attach(call.conv_after, &kernels::Convolution::kernel, conv_after);
   attach(call.mix_before, &kernels::Mixing::weight, mix_before);
   attach(call.mix_after, &kernels::Mixing::weight, mix_after);
-  const auto host = [](const float* from, int count) {
-    return from == nullptr ? std::vector<float>() : std::vector<float>(from, from + count);
-  };
-  const kernels::DecodeOutput& output = options.output;
-  const auto norm = upload(host(output.norm_weight, p.head_dim)),
-             gate = upload(host(output.gate_weight, output.gates * p.head_dim)),
-             bias = upload(host(output.gate_bias, output.gates));
-  call.output = output;
-  if (norm != nullptr) call.output.norm_weight = norm->weights.get();
-  if (gate != nullptr) {
-    call.output.gate_weight = gate->weights.get();
-    call.output.gate_bias = bias->weights.get();
-  }
+  const DeviceOutput output(options.output, p.head_dim);
+  call.output = output.stages();
   const std::size_t bytes = kernels::decode_workspace_bytes(call);
   const DeviceMemory<char> memory(bytes);
   EXPECT_EQ(kernels::decode(call, o.tensor(), {memory.get(), bytes}, nullptr), kernels::Status::Ok)
