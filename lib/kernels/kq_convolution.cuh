@@ -7,11 +7,10 @@
 namespace mta::kernels {
 
 /// Accumulates a warp's 16 output rows: tile row r + a holds row i - (c_q-1) + a of output row i.
-/// With `keys_up_to_output` terms with keys past the output row are dropped (Causality::Exact, near
-/// the diagonal).
-template <int kBlocks>
-__device__ void convolve_rows(Block& out, const Number* tile, const Word* table, int query_span,
-                              int slack, bool keys_up_to_output, int first_row, int first_key) {
+/// With `kKeysUpToOutput` terms with keys past the output row are dropped.
+template <int kBlocks, bool kKeysUpToOutput>
+__device__ void add_convolution(Block& out, const Number* tile, const Word* table, int query_span,
+                                int slack, int first_row, int first_key) {
   using Shape = TileShape<kBlocks>;
   const Lane lane = lane_place();
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
@@ -21,7 +20,7 @@ __device__ void convolve_rows(Block& out, const Number* tile, const Word* table,
     Word band[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
     load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
     load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner + a * Shape::kPitch);
-    if (keys_up_to_output) {
+    if (kKeysUpToOutput) {
 #pragma unroll
       for (int b = 0; b < Shape::kChunks; ++b) {
 #pragma unroll
@@ -34,6 +33,17 @@ __device__ void convolve_rows(Block& out, const Number* tile, const Word* table,
     }
 #pragma unroll
     for (int t = 0; t < 8; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+  }
+}
+
+/// The same; `keys_up_to_output`: Causality::Exact, near the diagonal.
+template <int kBlocks>
+__device__ void convolve_rows(Block& out, const Number* tile, const Word* table, int query_span,
+                              int slack, bool keys_up_to_output, int first_row, int first_key) {
+  if (keys_up_to_output) {
+    add_convolution<kBlocks, true>(out, tile, table, query_span, slack, first_row, first_key);
+  } else {
+    add_convolution<kBlocks, false>(out, tile, table, query_span, slack, first_row, first_key);
   }
 }
 
@@ -65,6 +75,7 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
   commit_copies();
   load_table<kBlocks>(table, args.tables, map % extent.heads, args.query_span);
   const int row = first_row + warp * 16;
+  const StoreRows rows(args.target, map, row, extent.rows.end);
   for (int tile = first_tile; tile < end_tile; ++tile) {
     Number* current = shared + (tile - first_tile) % 2 * tile_numbers;
     const int first_key = tile * kTileKeys, loaded_key = first_loaded_key(tile);
@@ -89,7 +100,6 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
     if (args.statistics.partials != nullptr) {
       store_row_partials(out, args.statistics, map, row, extent.rows.end, first_key);
     }
-    const StoreRows rows(args.target, map, row, extent.rows.end);
     if (args.brain_target) {
       store_block<Brain>(out, stage, rows, map, first_key, args.dropout);
     } else {

@@ -20,32 +20,31 @@ struct KernelSums {
 };
 
 /// dX of a warp's 16 rows.
-template <class E, int kBlocks>
+template <class E, int kBlocks, bool kKeysUpToOutput>
 __device__ void convolve_rows_transposed(Block& out, const Number* tile, const Word* table,
-                                         int query_span, int slack, bool keys_up_to_output,
-                                         int first_row, int first_key) {
+                                         int query_span, int slack, int first_row, int first_key) {
   using Shape = TileShape<kBlocks>;
   const Lane lane = lane_place();
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
+#pragma unroll 1
   for (int a = 0; a < query_span; ++a) {
     Word band[kBlocks], y[Shape::kChunks + Shape::kChunks % 2][2];
     load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
     load_row_blocks<Shape::kChunks, Shape::kPitch>(y, corner + a * Shape::kPitch);
-    if (!keys_up_to_output) {
-#pragma unroll
-      for (int t = 0; t < 8; ++t) multiply_band<E, kBlocks>(out[t], y, t, band);
-      continue;
-    }
 #pragma unroll
     for (int t = 0; t < 8; ++t) {
-      float term[4] = {};
-      multiply_band<E, kBlocks>(term, y, t, band);
+      if constexpr (kKeysUpToOutput) {
+        float term[4] = {};
+        multiply_band<E, kBlocks>(term, y, t, band);
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int row = first_row + warp_row + lane.g + e / 2 * 8,
-                  key = first_key + 8 * t + 2 * lane.q + e % 2;
-        if (key <= row + a) out[t][e] += term[e];
+        for (int e = 0; e < 4; ++e) {
+          const int row = first_row + warp_row + lane.g + e / 2 * 8,
+                    key = first_key + 8 * t + 2 * lane.q + e % 2;
+          if (key <= row + a) out[t][e] += term[e];
+        }
+      } else {
+        multiply_band<E, kBlocks>(out[t], y, t, band);
       }
     }
   }
@@ -160,15 +159,13 @@ __device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* s
   }
 }
 
-/// Blocks a multiprocessor that registers must leave room for. Code for compute capability 8.0
-/// and 8.6 spills two registers at three blocks of the widest window, whose shared memory admits
-/// two there anyway.
+/// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
 template <int kBlocks>
 constexpr int kBackwardBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-    kBlocks > 3 ? 2 : 3;
+    kBlocks > 2 ? 2 : 3;
 #else
-    3;
+    kBlocks > 3 ? 2 : 3;
 #endif
 
 /// Grid: (strips, row tiles x offset groups, maps). The blocks of group 0 write dX; each adds its
@@ -234,8 +231,13 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
     }
     if (first_offset == 0) {
       Block out = {};
-      convolve_rows_transposed<E, kBlocks>(out, d_y, table, args.query_span, args.window.slack,
-                                           exact, first_row, first_key);
+      if (exact) {
+        convolve_rows_transposed<E, kBlocks, true>(out, d_y, table, args.query_span,
+                                                   args.window.slack, first_row, first_key);
+      } else {
+        convolve_rows_transposed<E, kBlocks, false>(out, d_y, table, args.query_span,
+                                                    args.window.slack, first_row, first_key);
+      }
       mask_block(out, first_row + warp * 16, first_key, extent.tokens, extent.reach);
       if (kKind == MapKind::SoftmaxWeights && args.dots.partials != nullptr) {
         store_row_dots<E>(out, own, args.dots, map, first_row, extent.rows.end, tile);

@@ -11,6 +11,7 @@
 namespace mta::kernels {
 
 constexpr float kLog2e = 1.44269504088896341f;
+constexpr int kLoadThreads = 128;  // of the kernels that load tiles
 
 /// More than 48 KB of shared memory, static memory included, is an opt-in of each kernel.
 template <class Kernel>
@@ -43,7 +44,42 @@ __device__ inline const Number* tensor_row(const TensorView& x, int map, int hea
          map % heads * x.head_stride + token * x.token_stride;
 }
 
+/// A head's tokens, [T, d].
+struct HeadTokens {
+  const Number* first;
+  std::int64_t stride;
+};
+__device__ inline HeadTokens head_tokens(const TensorView& x, int map, int heads) {
+  return {tensor_row(x, map, heads, 0), x.token_stride};
+}
+
 /// kTokens x kDim numbers into shared memory, rows of kDim + 8; zeros for tokens outside [0, end).
+/// A thread keeps to one 16-byte column, so that whole tiles cost it one addition a copy.
+template <int kDim, int kTokens = kTileRows>
+__device__ void load_tokens(Number* target, const HeadTokens& x, int first, int end) {
+  constexpr int kChunks = kDim / kChunk, kLines = kLoadThreads / kChunks;
+  const int line = static_cast<int>(threadIdx.x) / kChunks,
+            column = static_cast<int>(threadIdx.x) % kChunks * kChunk;
+  if (line >= kLines) return;  // the last few threads have no column of their own
+  target += line * (kDim + 8) + column;
+  if (first >= 0 && first + kTokens <= end) {
+    const Number* from = x.first + column + (first + line) * x.stride;
+#pragma unroll
+    for (int r = 0; r < kTokens; r += kLines) {
+      if (r + kLines <= kTokens || r + line < kTokens) copy_async(target, from, true);
+      target += kLines * (kDim + 8), from += kLines * x.stride;
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int r = line; r < kTokens; r += kLines) {
+    const int wanted = first + r, token = max(min(wanted, end - 1), 0);
+    copy_async(target, x.first + column + token * x.stride, token == wanted);
+    target += kLines * (kDim + 8);
+  }
+}
+/// The same by a loop that keeps nothing between its passes, for kernels that are short of
+/// registers.
 template <int kDim, int kTokens = kTileRows>
 __device__ void load_tokens(Number* target, const TensorView& x, int map, int heads, int first,
                             int end) {
@@ -56,24 +92,53 @@ __device__ void load_tokens(Number* target, const TensorView& x, int map, int he
   }
 }
 
-/// A 64x64 tile of a written map into rows of 72 numbers; zeros outside [0, end) and past what a
-/// row has written.
-__device__ inline void load_written_tile(Number* target, const MapView& view, int map,
-                                         int first_row, int end, int first_key, int tokens,
-                                         int reach) {
-  constexpr int kChunks = kTileKeys / kChunk;
-  const int chunk = static_cast<int>(threadIdx.x) % kChunks,
-            step = static_cast<int>(blockDim.x) / kChunks;
-  const Number* lines = map_lines(view, map) + first_key + chunk * kChunk;
-  const RowSlots slots(view, first_row);
-#pragma unroll 4
-  for (int r = static_cast<int>(threadIdx.x) / kChunks; r < kTileRows; r += step) {
-    const int row = first_row + r;
-    const bool valid = row < end && first_key < written_keys(row, tokens, reach);
-    copy_async(target + r * kStagePitch + chunk * kChunk,
-               lines + (valid ? static_cast<std::size_t>(slots(r)) * view.pitch : 0), valid);
+/// A written map, read in 64x64 tiles from `first_row` >= 0 on. The block has kLoadThreads threads.
+class WrittenMap {
+ public:
+  __device__ WrittenMap(const MapView& view, int map, int first_row, int end, int tokens, int reach)
+      : lines_(map_lines(view, map) + column()),
+        slots_(view, first_row),
+        pitch_(view.pitch),
+        first_row_(first_row),
+        end_(end),
+        tokens_(tokens),
+        reach_(reach) {}
+
+  /// Rows first_row + offset.. of a tile into rows of 72 numbers; zeros from row `end` on and past
+  /// what a row has written. `offset` is at most the ring's length.
+  __device__ void load(Number* target, int offset, int first_key) const {
+    const int row = first_row_ + offset, slot = slots_(offset);
+    const Number* source = lines_ + first_key;
+    target += line() * kStagePitch + column();
+    if (row + kTileRows <= end_ && slot + kTileRows <= slots_.ring &&
+        first_key < written_keys(row, tokens_, reach_)) {
+      source += static_cast<std::size_t>(slot + line()) * pitch_;
+#pragma unroll
+      for (int r = 0; r < kTileRows; r += kLines) {
+        copy_async(target, source, true);
+        target += kLines * kStagePitch, source += static_cast<std::ptrdiff_t>(kLines) * pitch_;
+      }
+      return;
+    }
+#pragma unroll 1
+    for (int r = line(); r < kTileRows; r += kLines) {
+      const bool valid = row + r < end_ && first_key < written_keys(row + r, tokens_, reach_);
+      copy_async(target,
+                 source + (valid ? static_cast<std::size_t>(slots_(offset + r)) * pitch_ : 0),
+                 valid);
+      target += kLines * kStagePitch;
+    }
   }
-}
+
+ private:
+  static constexpr int kChunks = kTileKeys / kChunk, kLines = kLoadThreads / kChunks;
+  __device__ static int line() { return static_cast<int>(threadIdx.x) / kChunks; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks * kChunk; }
+
+  const Number* lines_;
+  RowSlots slots_;
+  int pitch_, first_row_, end_, tokens_, reach_;
+};
 
 /// The two numbers of a word, kept where the flag is set.
 __device__ inline Word keep_pair(Word word, bool low, bool high) {
@@ -203,21 +268,32 @@ __device__ inline void finish_softmax_tile(Number* tile, int first_row, int end,
 }
 
 /// Where a warp writes its 16 rows in 16-byte pieces: lane n takes piece n % 8 of rows n / 8 + 0,
-/// 4, 8, 12.
+/// 4, 8, 12. `first_row` is a multiple of 16, and rings end at such rows, so that no warp's rows
+/// wrap around.
 struct StoreRows {
-  Number* lines;
-  int pitch, first_row;
-  int slot[4];  // -1: not to be written
+  static constexpr int kRows = 16, kRowsAPass = kWarp / 8;
+  Number* first;  // this lane's piece of its first row, at key 0
+  int pitch, first_row, count;
   __device__ StoreRows(const MapView& view, int map, int first_row_, int end)
-      : lines(map_lines(view, map)), pitch(view.pitch), first_row(first_row_) {
-    const RowSlots slots(view, first_row);
-#pragma unroll
-    for (int pass = 0; pass < 4; ++pass) {
-      const int r = pass * 4 + static_cast<int>(threadIdx.x) % kWarp / 8;
-      slot[pass] = first_row + r < end ? slots(r) : -1;
-    }
-  }
+      : first(map_row(view, map, first_row_) + static_cast<std::size_t>(line()) * view.pitch +
+              column()),
+        pitch(view.pitch),
+        first_row(first_row_),
+        count(min(kRows, end - first_row_)) {}
+  __device__ static int line() { return static_cast<int>(threadIdx.x) % kWarp / 8; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % 8 * kChunk; }
 };
+
+/// Applies dropout to this lane's pieces of a block in `stage`.
+template <class E>
+__device__ void drop_pieces(Number* stage, const StoreRows& rows, int map, int first_key,
+                            const DropoutArgs& dropout) {
+#pragma unroll 1
+  for (int r = StoreRows::line(); r < StoreRows::kRows; r += StoreRows::kRowsAPass) {
+    uint4* piece = reinterpret_cast<uint4*>(stage + r * kStagePitch + StoreRows::column());
+    *piece = drop<E>(*piece, dropout, map, rows.first_row + r, first_key + StoreRows::column());
+  }
+}
 
 /// Writes a block through `stage` (16 rows of kStagePitch numbers, this warp's own) in 16-byte
 /// pieces.
@@ -233,15 +309,15 @@ __device__ void store_block(const Block& block, Number* stage, const StoreRows& 
     words[(lane.g + 8) * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][2], block[t][3]);
   }
   __syncwarp();
-  const int lane_index = static_cast<int>(threadIdx.x) % kWarp, chunk = lane_index % 8;
+  if (dropout.threshold > 0) drop_pieces<E>(stage, rows, map, first_key, dropout);
+  const Number* piece = stage + StoreRows::line() * kStagePitch + StoreRows::column();
+  Number* target = rows.first + first_key;
 #pragma unroll
-  for (int pass = 0; pass < 4; ++pass) {
-    if (rows.slot[pass] < 0) continue;
-    const int r = pass * 4 + lane_index / 8, key = first_key + chunk * kChunk;
-    uint4 x = *reinterpret_cast<const uint4*>(stage + r * kStagePitch + chunk * kChunk);
-    if (dropout.threshold > 0) x = drop<E>(x, dropout, map, rows.first_row + r, key);
-    *reinterpret_cast<uint4*>(rows.lines + static_cast<std::size_t>(rows.slot[pass]) * rows.pitch +
-                              key) = x;
+  for (int r = 0; r < StoreRows::kRows; r += StoreRows::kRowsAPass) {
+    if (r + StoreRows::line() < rows.count) {
+      *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(piece + r * kStagePitch);
+    }
+    target += static_cast<std::ptrdiff_t>(StoreRows::kRowsAPass) * rows.pitch;
   }
 }
 

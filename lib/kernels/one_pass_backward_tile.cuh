@@ -78,8 +78,11 @@ __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, c
     load_band<kBackwardWindow>(band, table + a * table_words(kBackwardWindow), slack);
     load_row_blocks<kColumns + kFrontColumns, kPitch>(x, corner + a * kPitch);
 #pragma unroll
-    for (int t = kFirst; t < kColumns; ++t) {
-      multiply_band<E, kBackwardWindow>(out[t], x, t, band);
+    for (int parity = 1; parity >= 0; --parity) {  // which decides how words of the band pair
+#pragma unroll
+      for (int t = kFirst; t < kColumns; ++t) {
+        if (t % 2 == parity) multiply_band<E, kBackwardWindow>(out[t], x, t, band);
+      }
     }
   }
 }

@@ -237,12 +237,12 @@ __global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 ? 3 : 2)
   const int lag = front_columns(kBlocks) - args.window.halo;  // of a tile's first new key
   const int tile_count = key_tiles(min(first_row + kTileRows, tokens) - 1, tokens, 0);
 
-  load_tokens<kDim>(tiles, args.q, map, heads, place.first_score_row, tokens);
-  load_tokens<kDim, 16>(halo_queries, args.q, map, heads, place.first_score_row + kTileRows,
-                        tokens);
-  load_tokens<kDim, 16>(values, args.k, map, heads, lag - 16, tokens);
+  load_tokens<kDim>(tiles, head_tokens(args.q, map, heads), place.first_score_row, tokens);
+  load_tokens<kDim, 16>(halo_queries, head_tokens(args.q, map, heads),
+                        place.first_score_row + kTileRows, tokens);
+  load_tokens<kDim, 16>(values, head_tokens(args.k, map, heads), lag - 16, tokens);
   commit_copies();
-  load_tokens<kDim>(keys, args.k, map, heads, lag, tokens);
+  load_tokens<kDim>(keys, head_tokens(args.k, map, heads), lag, tokens);
   commit_copies();
   load_table<kBlocks>(table, args.tables, map % heads, args.query_span);
   wait_for_copies<1>();
@@ -258,14 +258,14 @@ __global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 ? 3 : 2)
     const int first_key = t * kTileKeys;
     wait_for_copies<0>();
     __syncthreads();  // the keys are there, the values and the next tile are no longer read
-    load_tokens<kDim>(values, args.v, map, heads, first_key, tokens);
+    load_tokens<kDim>(values, head_tokens(args.v, map, heads), first_key, tokens);
     commit_copies();
     make_scores<E, kDim, kBlocks>(x, tile, next_tile, halo_queries, keys, first_key + lag, place,
                                   args.scale);
     wait_for_copies<0>();
     __syncthreads();  // scores and values are there, the keys are no longer read
     if (t + 1 < tile_count) {
-      load_tokens<kDim>(keys, args.k, map, heads, first_key + kTileKeys + lag, tokens);
+      load_tokens<kDim>(keys, head_tokens(args.k, map, heads), first_key + kTileKeys + lag, tokens);
     }
     commit_copies();
     Block c = {};

@@ -40,10 +40,20 @@ __device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const
   }
 }
 
+/// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
+template <int kDim, ScoreExtra kExtra>
+constexpr int kScoreBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    4;
+#else
+    kDim > 64 || kExtra == ScoreExtra::Dots ? 4 : 5;
+#endif
+
 /// Grid: (strips of key tiles, row tiles, maps). A block walks a strip with its 64 rows of X in
 /// registers. `Target` is the type of the map.
 template <class E, class Target, int kDim, ScoreExtra kExtra>
-__global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresArgs args) {
+__global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
+    scores_kernel(const ScoresArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   Number* keys = shared;  // two stages of 64 x (kDim + 8)
@@ -58,13 +68,13 @@ __global__ void __launch_bounds__(kScoreThreads, 4) scores_kernel(const ScoresAr
   if (first_tile >= end_tile) return;
 
   Number* mixed = stage + kTileRows * kStagePitch;
+  const HeadTokens y = head_tokens(args.y, map, extent.heads);
+  const WrittenMap m_tiles(args.mixed, map, first_row, extent.rows.end, extent.tokens, 0);
   const auto load = [&](int tile) {
     const int parity = (tile - first_tile) % 2;
-    load_tokens<kDim>(keys + parity * kTileKeys * (kDim + 8), args.y, map, extent.heads,
-                      tile * kTileKeys, extent.tokens);
+    load_tokens<kDim>(keys + parity * kTileKeys * (kDim + 8), y, tile * kTileKeys, extent.tokens);
     if (kExtra == ScoreExtra::Dots) {
-      load_written_tile(mixed + parity * kTileRows * kStagePitch, args.mixed, map, first_row,
-                        extent.rows.end, tile * kTileKeys, extent.tokens, 0);
+      m_tiles.load(mixed + parity * kTileRows * kStagePitch, 0, tile * kTileKeys);
     }
   };
   load_tokens<kDim>(keys + kTileKeys * (kDim + 8), args.x, map, extent.heads, first_row,

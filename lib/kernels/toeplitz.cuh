@@ -13,6 +13,7 @@
 #pragma once
 
 #include "lib/kernels/map_view.cuh"
+#include "lib/kernels/support.h"
 
 namespace mta::kernels {
 
@@ -40,16 +41,30 @@ class TileStream {
         rows_(rows),
         end_row_(end_row),
         tokens_(tokens),
-        reach_(reach) {}
+        reach_(reach),
+        whole_rows_(first_row >= 0 && first_row + rows <= end_row &&
+                    slots_.first + rows <= view.ring) {}
 
   /// Starts the copy of keys first_key.. of all rows; 16-byte pieces outside the map (and past
   /// `reach`) become zeros.
   __device__ void start(Number* tile, int first_key) const {
     const int key = first_key + column() * kChunk;
-#pragma unroll 4
+    tile += column() * kChunk;
+    if (whole_rows_ && first_key >= 0 && !crosses_edge(first_key)) {
+      const Number* source =
+          lines_ + static_cast<std::size_t>(slots_.first + first_line()) * pitch_ + key;
+      tile += first_line() * kPitch;
+#pragma unroll
+      for (int pass = 0; pass < kMostPasses; ++pass) {
+        if (first_line() + pass * kLinesAPass < rows_) copy_async(tile, source, true);
+        tile += kLinesAPass * kPitch, source += static_cast<std::ptrdiff_t>(kLinesAPass) * pitch_;
+      }
+      return;
+    }
+#pragma unroll 1
     for (int r = first_line(); r < rows_; r += kLinesAPass) {
       const bool valid = keys_left(r, key) > 0;
-      copy_async(tile + r * kPitch + column() * kChunk,
+      copy_async(tile + r * kPitch,
                  lines_ + (valid ? static_cast<std::size_t>(slots_(r)) * pitch_ + key : 0), valid);
     }
   }
@@ -76,7 +91,8 @@ class TileStream {
   }
 
  private:
-  static constexpr int kLinesAPass = kConvolutionThreads / kChunks;
+  static constexpr int kLinesAPass = kConvolutionThreads / kChunks,
+                       kMostPasses = ceil_div(kTileRows + kMaxQuerySpan - 1, kLinesAPass);
 
   __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks; }
   /// The last few threads have no column of their own.
@@ -93,6 +109,7 @@ class TileStream {
   const Number* lines_;
   RowSlots slots_;
   int pitch_, first_row_, rows_, end_row_, tokens_, reach_;
+  bool whole_rows_;  // all in the map, and one after the other in memory
 };
 
 /// Copies a head's pair tables [c_q, table_words] to shared memory.
@@ -138,16 +155,19 @@ __device__ inline void load_row_blocks(Word (&blocks)[kCount + kCount % 2][2],
   }
 }
 
-/// out += window of output block t times the band.
+/// out += window of output block t times the band. Pairs of blocks are taken as load_row_blocks
+/// left them, two neighbours from an even one on: other pairs would have to be copied together.
 template <class E, int kBlocks, int kCount>
 __device__ inline void multiply_band(float (&out)[4], const Word (&x)[kCount][2], int t,
                                      const Word (&band)[kBlocks]) {
+  const int single = t % 2;  // before the first pair
+  if (single == 1) mma_k8<E>(out, x[t][0], x[t][1], band[0]);
 #pragma unroll
-  for (int b = 0; b + 1 < kBlocks; b += 2) {
+  for (int b = single; b + 1 < kBlocks; b += 2) {
     mma_k16<E>(out, x[t + b][0], x[t + b][1], x[t + b + 1][0], x[t + b + 1][1], band[b],
                band[b + 1]);
   }
-  if (kBlocks % 2 == 1)
+  if ((kBlocks - single) % 2 == 1)
     mma_k8<E>(out, x[t + kBlocks - 1][0], x[t + kBlocks - 1][1], band[kBlocks - 1]);
 }
 

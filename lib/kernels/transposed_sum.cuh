@@ -34,13 +34,13 @@ __global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const Trans
   const int begin = max(first_key - extent.reach, extent.rows.begin);
   const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
   if (tiles <= 0) return;
+  const WrittenMap weights(args.map, map, begin, extent.rows.end, extent.tokens, extent.reach);
+  const HeadTokens x = head_tokens(args.x, map, extent.heads);
   const auto load = [&](int tile) {
     Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-    const int row = begin + tile * kTileRows;
-    load_written_tile(stage, args.map, map, row, extent.rows.end, first_key, extent.tokens,
-                      extent.reach);
-    load_tokens<kDim>(stage + kTileRows * kStagePitch, args.x, map, extent.heads, row,
-                      extent.rows.end);
+    const int offset = tile * kTileRows;
+    weights.load(stage, offset, first_key);
+    load_tokens<kDim>(stage + kTileRows * kStagePitch, x, begin + offset, extent.rows.end);
   };
   float sums[kDim / 8][4] = {};
   const auto finish = [&](int tile) {

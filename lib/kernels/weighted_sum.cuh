@@ -76,12 +76,12 @@ __global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const Weighte
       extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTileRows;
   const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
   const int tiles = key_tiles(last_row, extent.tokens, extent.reach);
+  const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
+  const HeadTokens y = head_tokens(args.y, map, extent.heads);
   const auto load = [&](int tile) {
     Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-    load_written_tile(stage, args.map, map, first_row, extent.rows.end, tile * kTileKeys,
-                      extent.tokens, extent.reach);
-    load_tokens<kDim>(stage + kTileRows * kStagePitch, args.y, map, extent.heads, tile * kTileKeys,
-                      extent.tokens);
+    weights.load(stage, 0, tile * kTileKeys);
+    load_tokens<kDim>(stage + kTileRows * kStagePitch, y, tile * kTileKeys, extent.tokens);
   };
   const int row = first_row + warp * 16;
   float lse2[2] = {};
