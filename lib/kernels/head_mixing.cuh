@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingA
       },
       [&](int row) {
         if (!args.source_is_softmax) return;
-        load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
+        load_row_lse<kParts>(lse2, args, row, place);
       },
       [&](int stage, int row, int key) {
         Mixed mixed;

@@ -96,8 +96,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
                                            key);
       },
       [&](int row) {
-        if (args.source_is_softmax)
-          load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
+        if (args.source_is_softmax) load_row_lse<kParts>(lse2, args, row, place);
       },
       [&](int stage, int row, int key) {
         Mixed mixed;
@@ -169,9 +168,8 @@ __global__ void __launch_bounds__(kMixingThreads)
         ring.template start_outputs<kParts>(stage, 8 * kParts, args.source, place, heads, row, key);
       },
       [&](int row) {
-        load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, place, heads);
-        load_row_values<kParts>(dots, args.dots, args.dot_rows, row - args.extent.rows.begin, 1,
-                                place, heads);
+        load_row_lse<kParts>(lse2, args, row, place);
+        load_row_dots<kParts>(dots, args, row, place);
       },
       [&](int stage, int row, int key) {
         Mixed mixed;

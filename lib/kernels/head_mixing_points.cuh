@@ -296,20 +296,38 @@ __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start
   }
 }
 
-/// lse * log2(e), or the row's dot, for the four heads of each part.
+/// factor times a number of each map and row, for the four heads of each part; `missing` where
+/// there is no head.
 template <int kParts>
 __device__ inline void load_row_values(float (&values)[kParts][4], const float* source, int stride,
-                                       int index, float factor, const MixingPlace& place,
-                                       int heads) {
+                                       int index, float factor, float missing,
+                                       const MixingPlace& place, int heads) {
 #pragma unroll
   for (int part = 0; part < kParts; ++part) {
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
-      const int head = min(input_head(part, slot), place.heads.in_count - 1);
-      const int map = place.batch * heads + place.heads.in_first + head;
-      values[part][slot] = source[static_cast<std::size_t>(map) * stride + index] * factor;
+      const int head = input_head(part, slot);
+      const bool valid = head < place.heads.in_count;
+      const int map = place.batch * heads + place.heads.in_first + (valid ? head : 0);
+      const float value = source[static_cast<std::size_t>(map) * stride + index] * factor;
+      values[part][slot] = valid ? value : missing;
     }
   }
+}
+
+/// lse * log2(e) of a row; infinite where there is no head, as exp(0 - lse) may overflow.
+template <int kParts>
+__device__ inline void load_row_lse(float (&lse2)[kParts][4], const MixingArgs& args, int row,
+                                    const MixingPlace& place) {
+  load_row_values<kParts>(lse2, args.lse, args.extent.tokens, row, kLog2e, INFINITY, place,
+                          args.extent.heads);
+}
+/// The dots of a row.
+template <int kParts>
+__device__ inline void load_row_dots(float (&dots)[kParts][4], const MixingArgs& args, int row,
+                                     const MixingPlace& place) {
+  load_row_values<kParts>(dots, args.dots, args.dot_rows, row - args.extent.rows.begin, 1, 0, place,
+                          args.extent.heads);
 }
 
 /// A unit's weight blocks: in registers when there is one, else read where they are needed, so that

@@ -77,6 +77,30 @@ TEST_F(Kernels, EqualTheDenseFormulasOnAConvolutionAlone) {
   compare_all(trials, summary);
 }
 
+/// A row whose only score is very small: exp(-lse) overflows fp16, also for the heads that a mixing
+/// block of 16 has no data for.
+TEST_F(Kernels, HeadsThatABlockLacksWeighNothing) {
+  Generator generator(19);
+  std::vector<Trial> trials;
+  for (int n = 0; n < 3; ++n) {
+    KernelCase c;
+    c.problem = {.batch = 1, .heads = 2, .tokens = 20, .head_dim = 32};
+    c.problem.conv_before = {.query_span = n == 1 ? 2 : 0, .key_span = 3, .pad_left = 1};
+    c.problem.conv_after = {.query_span = n == 2 ? 2 : 0, .key_span = 3, .pad_left = 1};
+    c.problem.mix_before.group = c.problem.mix_after.group = 2;
+    fill(c, generator);
+    for (float& weight : c.mix_before) weight = 0.5f;
+    for (float& weight : c.conv_before) weight = 0.5f;
+    const std::size_t map = 20 * 32;
+    for (std::size_t e = 0; e < 2 * map; ++e) {
+      if (e % map < 32) c.inputs.k[e] = -3 * c.inputs.q[e];
+    }
+    trials.push_back(trial(std::move(c), {}));
+  }
+  Summary summary;
+  compare_all(trials, summary);
+}
+
 /// The paper's configuration over many chunks, and with every row in one.
 TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
   Generator generator(13);
