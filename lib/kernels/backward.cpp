@@ -38,7 +38,21 @@ Status check_arguments(const BackwardParams& params) {
   return check_pointer(params.lse, "lse");
 }
 
-/// The same from M where one kernel makes R again and mixes it.
+/// A and dS, and the gradients of both mixings, from S and dA.
+void gradients_of_mixing_alone(Chain& chain, const float* lse) {
+  const ElementType type = chain.problem().type;
+  const MixingAloneArgs args = chain.mixing_alone_args(lse);
+  chain.run("softmax and head mixing, dots",
+            [&] { MixingAlone::dots(args, type, chain.stream()); });
+  chain.run("row dots", [&] {
+    finish_dots(args.extent, args.row_dots, chain.at<float>(chain.plan().dots), chain.stream());
+  });
+  chain.run("softmax and head mixing, backward",
+            [&] { MixingAlone::gradients(args, type, chain.stream()); });
+}
+
+/// A and dR (and the gradient of the mixing after softmax) from M and dA where one kernel makes R
+/// again and mixes it.
 void convolved_weights_and_gradient(Chain& chain, const float* lse) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -165,7 +179,7 @@ void transposed_sum(Chain& chain, const char* stage, RowRange rows, int reach, s
   });
 }
 
-/// dA, then A and dR, then dV.
+/// dA, then A and dR (with head mixing alone dS), then dV.
 void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -185,7 +199,9 @@ void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
     if (from_softmax) args.dots = chain.dots();
     chain.products().weight_gradient(args, p.type, chain.stream());
   });
-  if (chain.fuses(p.conv_after, p.mix_after)) {
+  if (mixing_alone(p)) {
+    gradients_of_mixing_alone(chain, params.lse);
+  } else if (chain.fuses(p.conv_after, p.mix_after)) {
     convolved_weights_and_gradient(chain, params.lse);
   } else {
     weights_and_gradient(chain, params.lse);
@@ -225,7 +241,7 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
                 plan.flipped_after, plan.conv_sums_after},
                params.lse);
   }
-  softmax_gradient(chain, params.lse);
+  if (!mixing_alone(p)) softmax_gradient(chain, params.lse);
   if (p.conv_before.kernel != nullptr) {
     unconvolve(chain,
                {"kq convolution before softmax, backward", p.conv_before, MapKind::Scores,

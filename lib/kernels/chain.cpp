@@ -106,6 +106,41 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   return args;
 }
 
+MixingAloneArgs Chain::mixing_alone_args(const float* lse) const {
+  const bool before = problem_.mix_before.weight != nullptr,
+             after = problem_.mix_after.weight != nullptr,
+             backward = plan_.d_weights != WorkspacePlan::kNone;
+  MixingAloneArgs args = {};
+  static_cast<MixingArgs&>(args) =
+      mixing(before ? problem_.mix_before : problem_.mix_after, chunk_.rows);
+  args.source = map(plan_.scores);
+  if (lse != nullptr) args.lse = rows(lse);
+  args.dropout = dropout();
+  if (before) args.weights = mixing_blocks(plan_.mix_before, args.plan);
+  if (after) args.weights_after = mixing_blocks(plan_.mix_after, args.plan);
+  if (!backward) return args;
+  args.gradient = map(plan_.d_weights);
+  args.row_dots = dots();
+  args.dots = at<float>(plan_.dots);
+  args.dot_rows = plan_.rows + kSpareRows;
+  if (before) {
+    args.transposed = mixing_blocks(plan_.unmix_before, args.plan);
+    args.sums = mixing_sums(plan_.mix_sums_before, args.plan);
+  }
+  if (after) {
+    args.transposed_after = mixing_blocks(plan_.unmix_after, args.plan);
+    args.sums_after = mixing_sums(plan_.mix_sums_after, args.plan);
+  }
+  return args;
+}
+
+void Chain::mixing_alone_statistics(const RowStatistics& wanted) {
+  if (wanted.partials == nullptr) return;
+  MixingAloneArgs args = mixing_alone_args(nullptr);
+  args.statistics = wanted;
+  run("statistics of head mixing", [&] { MixingAlone::statistics(args, stream_); });
+}
+
 void Chain::prepare(bool with_backward) {
   PreparedWeights prepared = {};
   prepared.head_group = plan_.head_group;
@@ -155,6 +190,7 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
     });
   }
   if (!mixes) return;
+  if (mixing_alone(problem_)) return mixing_alone_statistics(wanted);
   MixingArgs args = mixing(problem_.mix_before, chunk_.rows);
   args.weights = mixing_blocks(plan_.mix_before, args.plan);
   args.source = map(plan_.convolved);

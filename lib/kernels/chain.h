@@ -38,7 +38,8 @@ class Chain {
   void prepare(bool with_backward);
   void start(const Chunk& chunk) { chunk_ = chunk; }
 
-  /// S, C and M of the chunk's rows; with `want_statistics` the partial sums of M's rows.
+  /// S, C and M of the chunk's rows, M not with head mixing alone; with `want_statistics` the
+  /// partial sums of M's rows.
   void softmax_map(const Tensor& q, const Tensor& k, bool want_statistics);
   /// R (or nothing, if A follows directly), from M and `lse`.
   void reconvolve(const float* lse);
@@ -75,10 +76,13 @@ class Chain {
   RowStatistics statistics() const;
   RowDots dots() const;
   MixingArgs mixing(const Mixing& mix, RowRange rows) const;
+  /// Of head mixing alone: S, and both mixings' weights, backward also their sums and dA.
+  MixingAloneArgs mixing_alone_args(const float* lse) const;
 
  private:
   void note_launch(const char* stage);
   /// M, and in the backward C, from S in one kernel.
+  void mixing_alone_statistics(const RowStatistics& wanted);
   void convolved_softmax_map(const RowStatistics& statistics);
   ConvolvedMixingArgs convolved_mixing(const Convolution& conv, const Mixing& mix) const;
   int first_map() const { return chunk_.first_batch * problem_.heads + chunk_.first_head; }

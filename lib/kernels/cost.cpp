@@ -50,6 +50,12 @@ std::vector<StageCost> forward_stages(const CostShape& s) {
     return stages.all();
   }
   stages.add("scores", 1, 2, s.head_dim);
+  if (s.mixing_alone) {
+    if (s.group_before > 0) stages.add("statistics of head mixing", 1, 0, s.group_before);
+    stages.add("softmax and head mixing", 2, 0, s.group_after);
+    stages.add("weighted sum", 1, 2, s.head_dim);
+    return stages.all();
+  }
   add(stages,
       {s.taps_before, s.group_before, s.fused_before, "convolution before softmax",
        "mixing before softmax", "convolution and mixing before softmax"},
@@ -62,7 +68,19 @@ std::vector<StageCost> forward_stages(const CostShape& s) {
   return stages.all();
 }
 
+std::vector<StageCost> mixing_alone_backward(const CostShape& s) {
+  Stages stages(s);
+  stages.add("scores, again", 1, 2, s.head_dim);
+  stages.add("gradient of the weights", 1, 2, s.head_dim);
+  stages.add("softmax and head mixing, dots", 2, 0, s.group_before + 2 * s.group_after);
+  stages.add("softmax and head mixing, backward", 4, 0, 2 * s.group_before + s.group_after);
+  stages.add("gradient of q", 1, 2, s.head_dim);
+  stages.add("gradients of k and v", 2, 4, 2 * s.head_dim);
+  return stages.all();
+}
+
 std::vector<StageCost> backward_stages(const CostShape& s) {
+  if (s.mixing_alone) return mixing_alone_backward(s);
   Stages stages(s);
   if (s.backward_in_one_pass) {
     stages.add("backward in one pass", 2, 6, 3 * s.head_dim + 3 * s.taps_before);
@@ -122,7 +140,8 @@ CostShape cost_shape(const Problem& p, Direction direction, std::size_t workspac
           .forward_in_one_pass = forward_in_one_pass(p),
           .backward_in_one_pass = backward_in_one_pass(p),
           .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
-          .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes)};
+          .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes),
+          .mixing_alone = mixing_alone(p)};
 }
 
 std::vector<StageCost> stage_costs(const CostShape& shape, Pass pass) {

@@ -19,6 +19,7 @@ struct CostShape {
   int group_before = 0, group_after = 0;  ///< c_h of the mixings
   bool forward_in_one_pass = false, backward_in_one_pass = false;  ///< see workspace.h
   bool fused_before = false, fused_after = false;  ///< stages_are_fused, see workspace.h
+  bool mixing_alone = false;                       ///< see workspace.h
 };
 
 /// B H T (T + 1) / 2.

@@ -23,7 +23,10 @@ Status check_arguments(const ForwardParams& params) {
 void mix_weights(Chain& chain, const float* lse) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
-  if (p.mix_after.weight != nullptr) {
+  if (mixing_alone(p)) {
+    chain.run("softmax and head mixing",
+              [&] { MixingAlone::weights(chain.mixing_alone_args(lse), p.type, chain.stream()); });
+  } else if (p.mix_after.weight != nullptr) {
     MixingArgs args = chain.mixing(p.mix_after, chain.chunk().rows);
     args.weights = chain.mixing_blocks(plan.mix_after, args.plan);
     args.source = chain.map(plan.reconvolved);

@@ -27,11 +27,12 @@ __device__ inline void accumulate_gram(float (&sums)[2][4], const Points& rows,
 }
 
 /// Adds the block's sums, warps in order, to its slot of 256 numbers [row head, column head] for
-/// each part. `shared` is the ring of pieces, which nobody needs any more: memory of its own would
-/// not fit on the smallest cards.
+/// each part of `totals` [batch, units, parts, slots, 256]. `shared` is the ring of pieces, which
+/// nobody needs any more: memory of its own would not fit on the smallest cards.
 template <int kParts>
-__device__ void finish_mixing_sums(const MixingSums<kParts>& sums, const MixingArgs& args,
-                                   const MixingPlace& place, uint4* shared) {
+__device__ void finish_mixing_sums(const MixingSums<kParts>& sums, float* totals,
+                                   const MixingArgs& args, const MixingPlace& place,
+                                   uint4* shared) {
   auto* const squares = reinterpret_cast<float(*)[256]>(shared);  // [warp, 16 row + column]
   const Lane lane = lane_place();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -46,7 +47,7 @@ __device__ void finish_mixing_sums(const MixingSums<kParts>& sums, const MixingA
     }
     __syncthreads();
     const int outer = (place.batch * args.plan.units + place.unit) * kParts + part;
-    float* target = args.sums + (static_cast<std::size_t>(outer) * args.slots + slot) * 256;
+    float* target = totals + (static_cast<std::size_t>(outer) * args.slots + slot) * 256;
     for (int n = static_cast<int>(threadIdx.x); n < 256; n += kMixingThreads) {
       float sum = 0;
       for (int w = 0; w < kMixingWarps; ++w) sum += squares[w][n];
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
           store_mixed_dots<E>(r_out, d_r, args.row_dots, place, heads, row, key);
         }
       });
-  finish_mixing_sums<kParts>(sums, args, place, shared_pieces);
+  finish_mixing_sums<kParts>(sums, args.sums, args, place, shared_pieces);
 }
 
 /// dM = P (dP - D) in input layout.
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(kMixingThreads)
         }
         store_outputs<E>(pack_outputs<E>(mixed), args.d_target, place, heads, row, key, {});
       });
-  finish_mixing_sums<kParts>(sums, args, place, shared_pieces);
+  finish_mixing_sums<kParts>(sums, args.sums, args, place, shared_pieces);
 }
 
 template <int kParts>

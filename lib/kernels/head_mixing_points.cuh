@@ -26,6 +26,11 @@ struct Points {
   uint4 chunk[4];
 };
 
+/// Half of each chunk.
+struct HalfPoints {
+  uint2 chunk[4];
+};
+
 /// Where a warp stands.
 struct MixingPlace {
   int batch, unit;
@@ -78,6 +83,11 @@ class PieceRing {
             key + 8 * (lane.q + n % 2 * 4));
     }
   }
+  /// Copies one piece; zeros when not `valid`.
+  __device__ void start_piece(int stage, int piece, const Number* source, bool valid) {
+    copy_async(reinterpret_cast<Number*>(pieces_ + (stage * kPieces + piece) * kMixingThreads),
+               source, valid);
+  }
   __device__ Points points(int stage, int first_piece) const {
     Points points;
 #pragma unroll
@@ -86,14 +96,22 @@ class PieceRing {
     }
     return points;
   }
+  /// Words 2 half and 2 half + 1 of the same.
+  __device__ HalfPoints half_points(int stage, int first_piece, int half) const {
+    HalfPoints points;
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      const uint4* piece = pieces_ + (stage * kPieces + first_piece + n) * kMixingThreads;
+      points.chunk[n] = reinterpret_cast<const uint2*>(piece)[half];
+    }
+    return points;
+  }
 
  private:
   __device__ void start(int stage, int piece, const MapView& view, int first_map, int head,
                         int head_count, int row, int key) {
     const bool valid = head < head_count;
-    const Number* source = map_row(view, first_map + (valid ? head : 0), row) + key;
-    copy_async(reinterpret_cast<Number*>(pieces_ + (stage * kPieces + piece) * kMixingThreads),
-               source, valid);
+    start_piece(stage, piece, map_row(view, first_map + (valid ? head : 0), row) + key, valid);
   }
 
   uint4* pieces_;
@@ -272,8 +290,8 @@ class PointWalk {
   int tokens_, strip_tiles_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
 };
 
-/// Calls start(stage, row, key) before tile(stage, row, key), with two stages a tile ahead of it,
-/// and visit(row) at each new row.
+/// Calls start(stage, row, key) kStages - 1 tiles before tile(stage, row, key), and visit(row) at
+/// each new row.
 template <int kStages, class Start, class Row, class Tile>
 __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
@@ -285,13 +303,13 @@ __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start
     }
     commit_copies();
   };
-  constexpr int kLast = kStages - 1;
-  int stage = 0;
-  if (kStages == 2) start_next(stage);
-  for (; walk.valid(); walk.next(), stage = kLast - stage) {
-    start_next(kLast - stage);
+  constexpr int kAhead = kStages - 1;
+#pragma unroll
+  for (int stage = 0; stage < kAhead; ++stage) start_next(stage);
+  for (int stage = 0; walk.valid(); walk.next(), stage = stage < kAhead ? stage + 1 : 0) {
+    start_next(stage > 0 ? stage - 1 : kAhead);
     if (walk.starts_row()) visit(walk.row());
-    wait_for_copies<kLast>();
+    wait_for_copies<kAhead>();
     tile(stage, walk.row(), walk.key());
   }
 }
@@ -357,8 +375,8 @@ inline dim3 mixing_grid(const MixingArgs& args) {
 using MixingKernel = void (*)(MixingArgs);
 
 /// Launches a mixing kernel with a ring of kPieces 16-byte pieces a lane.
-template <int kPieces>
-void launch_mixing(MixingKernel kernel, int stages, const MixingArgs& args, cudaStream_t stream) {
+template <int kPieces, class Args>
+void launch_mixing(void (*kernel)(Args), int stages, const Args& args, cudaStream_t stream) {
   const int bytes = mixing_shared_bytes(kPieces, stages);
   allow_shared_bytes(kernel, bytes);
   launch(kernel, mixing_grid(args), kMixingThreads, bytes, stream, args);

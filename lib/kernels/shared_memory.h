@@ -144,6 +144,10 @@ MTA_HOST_DEVICE constexpr int mixing_stages(int pieces, int shared_bytes) {
   return mixing_shared_bytes(pieces, 2) <= shared_bytes ? 2 : 1;
 }
 
+/// The same where no convolution stands beside the mixing: a lane holds S, backward also dA. The
+/// forward kernels do little with a tile, so more of them are on their way.
+constexpr int kAloneForwardStages = 4, kAloneBackwardStages = 2;
+
 /// A kernel, at its largest spans, and the bytes that it takes on a card which gives a block
 /// `shared_bytes`.
 struct SharedMemoryRow {

@@ -249,6 +249,25 @@ struct ConvolvedMixingKernels {
                              cudaStream_t stream);
 };
 
+// --- head mixing where no convolution stands beside it (mixing_alone.cu) ---
+
+/// Of the mixing before softmax: weights, transposed and sums. Null weights and sums: the stage is
+/// absent. source is S, then A; gradient is dA, then dS.
+struct MixingAloneArgs : MixingArgs {
+  const std::uint16_t *weights_after, *transposed_after;
+  float* sums_after;
+};
+struct MixingAlone {
+  /// Partial statistics of M, where there is a mixing before softmax.
+  static void statistics(const MixingAloneArgs& args, cudaStream_t stream);
+  /// A in the place of S.
+  static void weights(const MixingAloneArgs& args, ElementType type, cudaStream_t stream);
+  /// Partial dots of P dR; the sums of the mixing after softmax.
+  static void dots(const MixingAloneArgs& args, ElementType type, cudaStream_t stream);
+  /// A and dS in the places of S and dA; the sums of the mixing before softmax.
+  static void gradients(const MixingAloneArgs& args, ElementType type, cudaStream_t stream);
+};
+
 // --- rows (softmax_rows.cu) ---
 
 /// lse[map, row] from the partial maxima and sums of the row's tiles.

@@ -62,11 +62,15 @@ class Run : private reference::Walk {
       reconvolve();
       products(in_.d_o, in_.v, 1.0, 0, plan_.d_weights);
       drop_d_weights();
-      mix_weights();
-      unmix_d_weights();
+      if (mixing_alone(p_)) {
+        mixing_alone_gradients();
+      } else {
+        mix_weights();
+        unmix_d_weights();
+      }
       transposed_product(plan_.weights, chunk.rows, in_.d_o, 1.0, 0, out_.d_v);
       if (p_.conv_after.kernel != nullptr) unconvolve_after();
-      softmax_backward();
+      if (!mixing_alone(p_)) softmax_backward();
       if (p_.conv_before.kernel != nullptr) unconvolve_before();
       query_gradient();
       transposed_product(plan_.d_scores, chunk.score_rows, in_.q, p_.scale, reach_, out_.d_k);
@@ -78,13 +82,19 @@ class Run : private reference::Walk {
     return std::exp(maps_[plan_.mixed].at(map, i, j) - out_.lse[token(map, i)]);
   }
 
-  /// S, C and M of the chunk's rows.
+  /// S, C and M of the chunk's rows. With head mixing alone the kernels never store M in the
+  /// backward: it has a buffer of its own here.
   void softmax_map() {
     products(in_.q, in_.k, p_.scale, reach_, plan_.scores);
     if (p_.conv_before.kernel != nullptr) convolve_before();
-    if (p_.mix_before.weight == nullptr) return;
-    mix(chunk_.rows, p_.mix_before, Orientation::RowsAreOutputs, plan_.mixed,
-        [this](int map, int i, int j) { return maps_[plan_.convolved].at(map, i, j); });
+    const std::size_t source =
+        plan_.convolved == WorkspacePlan::kNone ? plan_.scores : plan_.convolved;
+    const auto value = [&](int map, int i, int j) { return maps_[source].at(map, i, j); };
+    if (p_.mix_before.weight != nullptr) {
+      mix(chunk_.rows, p_.mix_before, Orientation::RowsAreOutputs, plan_.mixed, value);
+    } else if (plan_.mixed == WorkspacePlan::kNone) {
+      copy(chunk_.rows, plan_.mixed, value);
+    }
   }
 
   void convolve_before() {
@@ -235,24 +245,64 @@ class Run : private reference::Walk {
         [&](int m, int i, int j) { return maps_[plan_.d_mixed].at(m, i, j); });
   }
 
-  /// dM = P (dP - sum_j P dP), then dC: transposed mixing.
+  /// D of the rows: sum_j P dP.
+  template <class Gradient>
+  void row_dots(RowRange rows, Gradient&& d_softmax) {
+    dot_rows_ = rows;
+    dots_.assign(static_cast<std::size_t>(maps() * max_of(rows.size(), 0)), 0.0);
+    for_each_row(rows, [&](int map, int i) {
+      for (int j = 0; j <= i; ++j) dot(map, i) += weight_before(map, i, j) * d_softmax(map, i, j);
+    });
+  }
+  double& dot(int map, int i) {
+    return dots_[static_cast<std::size_t>(map * dot_rows_.size() + i - dot_rows_.begin)];
+  }
+
+  /// dM = P (dP - D), then dC: transposed mixing.
   void softmax_backward() {
     const RowRange rows = chunk_.softmax_rows;
-    std::vector<double> dots(static_cast<std::size_t>(maps() * max_of(rows.size(), 0)));
-    const auto dot = [&](int map, int i) -> double& {
-      return dots[static_cast<std::size_t>(map * rows.size() + i - rows.begin)];
-    };
-    for_each_row(rows, [&](int map, int i) {
-      for (int j = 0; j <= i; ++j)
-        dot(map, i) += weight_before(map, i, j) * maps_[plan_.d_softmax].at(map, i, j);
-    });
+    const auto d_softmax = [&](int m, int i, int j) { return maps_[plan_.d_softmax].at(m, i, j); };
+    row_dots(rows, d_softmax);
     const auto d_mixed = [&](int m, int i, int j) {
-      return weight_before(m, i, j) * (maps_[plan_.d_softmax].at(m, i, j) - dot(m, i));
+      return weight_before(m, i, j) * (d_softmax(m, i, j) - dot(m, i));
     };
     if (p_.mix_before.weight == nullptr) return copy(rows, plan_.d_mixed, d_mixed);
     gram(rows, p_.mix_before, mix_sums_before_, d_mixed,
          [&](int m, int i, int j) { return maps_[plan_.convolved].at(m, i, j); });
     mix(rows, p_.mix_before, Orientation::ColumnsAreOutputs, plan_.d_mixed, d_mixed);
+  }
+
+  /// Head mixing alone: dR is made where it is needed; A takes the place of S and dS that of dA.
+  void mixing_alone_gradients() {
+    const RowRange rows = chunk_.rows;
+    row_dots(rows, [&](int m, int i, int j) { return unmixed(m, i, j); });
+    const auto d_mixed = [&](int m, int i, int j) {
+      return weight_before(m, i, j) * (unmixed(m, i, j) - dot(m, i));
+    };
+    const bool mixes = p_.mix_before.weight != nullptr;
+    if (mixes) {
+      gram(rows, p_.mix_before, mix_sums_before_, d_mixed,
+           [&](int m, int i, int j) { return maps_[plan_.scores].at(m, i, j); });
+    }
+    mix_weights();
+    // Point by point, as dR reads dA of all heads: where nothing is mixed, each head with itself.
+    const std::vector<float> ones(static_cast<std::size_t>(p_.heads), 1.0f);
+    const Mixing none = {.weight = ones.data(), .gradient = nullptr, .group = 1};
+    mix(rows, mixes ? p_.mix_before : none, Orientation::ColumnsAreOutputs, plan_.d_scores,
+        d_mixed);
+  }
+
+  /// dR at one point, from dA.
+  double unmixed(int map, int i, int j) {
+    const Mixing& mixing = p_.mix_after;
+    if (mixing.weight == nullptr) return maps_[plan_.d_weights].at(map, i, j);
+    const int first = map - head(map) % mixing.group;
+    double sum = 0;
+    for (int other = first; other < first + mixing.group; ++other) {
+      sum += weight(mixing, Orientation::RowsAreOutputs, head(map), head(other)) *
+             maps_[plan_.d_weights].at(other, i, j);
+    }
+    return sum;
   }
 
   void query_gradient() {
@@ -268,6 +318,8 @@ class Run : private reference::Walk {
   }
 
   ReferenceResult& out_;
+  RowRange dot_rows_{};
+  std::vector<double> dots_;  // [maps, rows]
   SlotSums conv_sums_before_{0, 0, 0}, conv_sums_after_ = conv_sums_before_;
   SlotSums mix_sums_before_ = conv_sums_before_, mix_sums_after_ = conv_sums_before_;
 };

@@ -85,9 +85,15 @@ bool shares_score_tiles(const Convolution& conv) {
 }
 
 /// Backward keeps S, C and M; R, A, dP and dC follow each other in one buffer, dA and dR in
-/// another. Where A is not stored, dC takes the place of dA and there is no first buffer.
+/// another. Where A is not stored, dC takes the place of dA and there is no first buffer. Head
+/// mixing alone keeps S, then A, and dA, then dS.
 void take_backward_maps(const Problem& p, Layout& layout, WorkspacePlan& plan) {
   const auto map = [&] { return layout.take(plan.map_bytes); };
+  if (mixing_alone(p)) {
+    plan.scores = plan.weights = map();
+    plan.d_weights = plan.d_scores = map();
+    return;
+  }
   const bool wide_before = is_wide(p.mix_before);
   const bool wide_after = is_wide(p.mix_after);
   plan.scores = map();
@@ -310,6 +316,17 @@ MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group) {
   }
   const int parts = group <= 2 * kUnitHeads ? 2 : 4;
   return {group, parts, heads / group * parts, group};
+}
+
+bool mixing_alone(const Problem& p) {
+  if (p.conv_before.kernel != nullptr || p.conv_after.kernel != nullptr) return false;
+  const MixingPlan before = mixing_plan(p.mix_before, p.heads, p.heads),
+                   after = mixing_plan(p.mix_after, p.heads, p.heads);
+  if (before.parts > 1 || after.parts > 1) return false;
+  // One block must hold whole groups of both.
+  if (before.parts == 1 && after.parts == 1) return before.heads_a_unit == after.heads_a_unit;
+  // With a mixing before softmax alone the products make A from M, which is as fast.
+  return after.parts == 1 || (before.parts == 1 && !weights_from_softmax(p));
 }
 
 bool forward_in_one_pass(const Problem& p) {

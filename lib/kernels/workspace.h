@@ -121,6 +121,10 @@ inline bool weights_from_softmax(const Problem& p) {
   return p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr && p.dropout.rate == 0;
 }
 
+/// Is head mixing the only stage before A, with the groups of 16 heads or fewer? Then each map but
+/// S and dA is made in registers, and only A and dS are stored, in their places (mixing_alone.cu).
+bool mixing_alone(const Problem& p);
+
 /// Is the forward one kernel that keeps no map (one_pass_forward.cuh)? Its workspace holds tables
 /// only.
 bool forward_in_one_pass(const Problem& p);

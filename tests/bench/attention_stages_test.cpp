@@ -56,6 +56,17 @@ constexpr Known kKnown[] = {
      kNotInPass, "mixing after softmax, backward"},
     {"void mta::kernels::mix_before_backward_kernel<__nv_bfloat16, 1, 2>(mta::kernels::MixingArgs)",
      kNotInPass, "softmax and mixing before it, backward"},
+    {"mta::kernels::(anonymous namespace)::mixed_statistics_kernel(mta::kernels::MixingAloneArgs)",
+     "statistics of head mixing", kNotInPass},
+    {"void mta::kernels::(anonymous namespace)::mixed_weights_kernel<__nv_bfloat16>("
+     "mta::kernels::MixingAloneArgs)",
+     "softmax and head mixing", kNotInPass},
+    {"void mta::kernels::(anonymous namespace)::mixed_dots_kernel<__nv_bfloat16>("
+     "mta::kernels::MixingAloneArgs)",
+     kNotInPass, "softmax and head mixing, dots"},
+    {"void mta::kernels::(anonymous namespace)::mixed_gradients_kernel<__nv_bfloat16>("
+     "mta::kernels::MixingAloneArgs)",
+     kNotInPass, "softmax and head mixing, backward"},
     {"void mta::kernels::(anonymous namespace)::softmax_backward_kernel<__nv_bfloat16>("
      "mta::kernels::PointwiseArgs)",
      kNotInPass, "softmax, backward"},
@@ -112,6 +123,7 @@ TEST(StageOfKernel, EveryStageThatHasACostHasAKernel) {
                                  .group_after = group};
         shape.forward_in_one_pass = shape.backward_in_one_pass = in_one_kernel && group == 0;
         shape.fused_before = shape.fused_after = in_one_kernel && taps > 0 && group > 0;
+        shape.mixing_alone = in_one_kernel && taps == 0 && group > 0;
         for (const Pass pass : {Pass::Forward, Pass::Backward}) {
           for (const kernels::StageCost& cost : stage_costs(shape, pass)) {
             EXPECT_TRUE(named.contains(cost.name)) << cost.name;

@@ -77,6 +77,38 @@ TEST_F(Kernels, EqualTheDenseFormulasOnAConvolutionAlone) {
   compare_all(trials, summary);
 }
 
+/// Mixing before and after softmax without convolutions, either or both, also where their groups do
+/// not fit into one block, and with heads missing in it.
+TEST_F(Kernels, EqualTheDenseFormulasOnHeadMixingAlone) {
+  Generator generator(18);
+  std::vector<Trial> trials;
+  const std::pair<int, int> groups[] = {{16, 16}, {2, 2}, {0, 4}, {2, 0}, {4, 16}, {3, 2}, {16, 0}};
+  for (int n = 0; n < case_count(140); ++n) {
+    const auto [before, after] = groups[n % 7];
+    KernelCase c;
+    const int head_dims[] = {32, 64, 96, 128};
+    c.problem = {.batch = between(generator, 1, 3),
+                 .heads = 16,
+                 .tokens = between(generator, 1,
+                                   n % 4 == 0             ? 40
+                                   : device_is_emulated() ? 140
+                                                          : 300),
+                 .head_dim = head_dims[n % 4],
+                 .type = n % 3 == 0 ? ElementType::Float16 : ElementType::BFloat16};
+    if (before == 3) c.problem.heads = 6 * between(generator, 1, 4);
+    if (before == 2) c.problem.heads = 2 * between(generator, 1, 13);
+    c.problem.conv_before.query_span = c.problem.conv_after.query_span = 0;
+    c.problem.mix_before.group = before, c.problem.mix_after.group = after;
+    if (n % 2 == 0)
+      c.problem.dropout = {.rate = 0.3f, .seed = generator(), .stream = 3, .step = nullptr};
+    if (n % 5 < 2) c.problem.launch = {.chunk_rows = 64 * (n % 5), .mixing_keys = 128};
+    fill(c, generator);
+    trials.push_back(trial(std::move(c), random_options(generator)));
+  }
+  Summary summary;
+  compare_all(trials, summary);
+}
+
 /// A row whose only score is very small: exp(-lse) overflows fp16, also for the heads that a mixing
 /// block of 16 has no data for.
 TEST_F(Kernels, HeadsThatABlockLacksWeighNothing) {

@@ -97,6 +97,21 @@ TEST(Cost, BackwardInOnePassComputesWhatTheChainDoes) {
   EXPECT_EQ(stages[0].bytes, 2 * 10 * 2 + 2 * 4 * 64 * 6) << "P, dS, q, k, v, o, dO, dQ";
 }
 
+TEST(Cost, HeadMixingAloneMovesFewerMapsAndComputesTheSame) {
+  CostShape shape{.logits = 10, .rows = 4, .head_dim = 64, .group_before = 16, .group_after = 8};
+  const double forward = operations(shape, Pass::Forward),
+               backward = operations(shape, Pass::Backward);
+  EXPECT_EQ(map_bytes(shape, Pass::Forward), 20 * (3 + 3));
+  EXPECT_EQ(map_bytes(shape, Pass::Backward), 20 * (6 + 9));
+  shape.mixing_alone = true;
+  EXPECT_EQ(operations(shape, Pass::Forward), forward);
+  EXPECT_EQ(operations(shape, Pass::Backward), backward);
+  EXPECT_EQ(map_bytes(shape, Pass::Forward), 20 * (2 + 3));
+  EXPECT_EQ(map_bytes(shape, Pass::Backward), 20 * (4 + 7));
+  shape.group_before = 0;
+  EXPECT_EQ(map_bytes(shape, Pass::Forward), 20 * (2 + 2));
+}
+
 TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
   constexpr float kThere[1] = {};
   constexpr std::size_t kBytes = std::size_t{512} << 20;
@@ -114,6 +129,10 @@ TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
   EXPECT_TRUE(cost_shape(p, Direction::Backward, kBytes, kHopper).fused_before);
   EXPECT_FALSE(cost_shape(p, Direction::Backward, kBytes, kAda).fused_before);
   EXPECT_FALSE(cost_shape(p, Direction::Forward, kBytes, kHopper).forward_in_one_pass);
+  p.mix_after = p.mix_before;
+  EXPECT_FALSE(cost_shape(p, Direction::Forward, kBytes, kHopper).mixing_alone);
+  p.conv_before = {};
+  EXPECT_TRUE(cost_shape(p, Direction::Forward, kBytes, kHopper).mixing_alone);
 }
 
 TEST(Cost, TheFloorIsTheLongerOfMovingAndComputing) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
 namespace mta::kernels {
@@ -205,6 +206,34 @@ TEST(WorkspacePlan, ABackwardInOnePassKeepsTwoMapsInLongerChunks) {
             3 * workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).rows);
   EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).rows, 2048);
   EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).d_k_sum, WorkspacePlan::kNone);
+}
+
+/// Without convolutions M lives in registers only, where a block holds whole groups of both
+/// mixings.
+TEST(WorkspacePlan, HeadMixingAloneKeepsTwoMapsBackward) {
+  Problem p = full_mta(1, 16, 512);
+  EXPECT_FALSE(mixing_alone(p));
+  p.conv_before = p.conv_after = {};
+  const auto maps = [&] {
+    const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 40);
+    return plan.bytes / plan.map_bytes;
+  };
+  EXPECT_TRUE(mixing_alone(p));
+  EXPECT_EQ(maps(), 2u);
+  p.mix_before = {};
+  EXPECT_TRUE(mixing_alone(p));
+  std::swap(p.mix_before, p.mix_after);
+  EXPECT_FALSE(mixing_alone(p)) << "A is not stored at all";
+  p.dropout.rate = 0.1f;
+  EXPECT_TRUE(mixing_alone(p));
+  p.heads = 24;
+  p.mix_before.group = 3, p.mix_after = {.weight = kWeights, .group = 4};
+  EXPECT_FALSE(mixing_alone(p)) << "blocks of 15 and of 16 heads";
+  p.heads = 12;
+  EXPECT_TRUE(mixing_alone(p));
+  p.heads = p.mix_after.group = 32;
+  p.mix_before.group = 16;
+  EXPECT_FALSE(mixing_alone(p)) << "a group of two blocks";
 }
 
 /// Blocks that read one tile of S together must not find dS in it.
