@@ -46,7 +46,7 @@ constexpr int kScoreBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     4;
 #else
-    kDim > 64 || kExtra == ScoreExtra::Dots ? 4 : 5;
+    kDim <= 64 && kExtra == ScoreExtra::Nothing ? 5 : 4;
 #endif
 
 /// Grid: (strips of key tiles, row tiles, maps). A block walks a strip with its 64 rows of X in
