@@ -67,12 +67,19 @@ find_path(MTA_FMT_DIR fmt/core.h HINTS ${fmt_DIR}/../../../include REQUIRED)
 file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include)
 file(CREATE_LINK ${MTA_FMT_DIR}/fmt ${PROJECT_BINARY_DIR}/include/fmt SYMBOLIC)
 
+# at::parallel_for is a template of LibTorch's headers that is a plain loop where the compiler does
+# not know OpenMP. The wheel's own libgomp has the system's name, so that a process has one of them; a
+# flag, not OpenMP::OpenMP_CXX, because CMake warns of two folders that have the name.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+
 add_library(mta_torch INTERFACE)
 target_include_directories(mta_torch SYSTEM INTERFACE
   ${PROJECT_BINARY_DIR}/include
   ${MTA_TORCH_DIR}/include ${MTA_TORCH_DIR}/include/torch/csrc/api/include)
 target_link_libraries(mta_torch INTERFACE
   ${MTA_TORCH_DIR}/lib/libtorch_cpu.so ${MTA_TORCH_DIR}/lib/libc10.so Threads::Threads)
+target_compile_options(mta_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
+target_link_options(mta_torch INTERFACE $<$<LINK_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
 
 add_library(mta_torch_cuda INTERFACE)
 target_link_libraries(mta_torch_cuda INTERFACE mta_torch)
