@@ -39,6 +39,7 @@ target_compile_options(mta_flags INTERFACE
   # Found by the optimiser, differently by each version of GCC, also inside libstdc++ (13.3: a vector
   # of one element copied): worth showing, not worth a failed build.
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:
-    -Wno-error=array-bounds -Wno-error=stringop-overflow -Wno-error=maybe-uninitialized>
+    -Wno-error=array-bounds -Wno-error=free-nonheap-object -Wno-error=stringop-overflow
+    -Wno-error=maybe-uninitialized>
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion,-Werror>"
   "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:--Werror=all-warnings -Xptxas=-warn-spills>")
