@@ -37,8 +37,9 @@ struct GoldenOptions {
 /// Runs one golden file: a single attention layer (it has "x"), or a language model (it has
 /// "tokens"). `name` stands in messages. Tolerances: in float 1e-5 for outputs and 1e-4 for
 /// gradients; in 16 bits twice the error of the composed path in the same type (in a language model
-/// at least the median of its tensors' errors), and one rounding of that type. Throws UserError
-/// when the file is not a golden file, or when the fused path is demanded and does not cover it.
+/// the largest error of that tensor in any layer, and at least the median of all tensors' errors),
+/// and one rounding of that type. Throws UserError when the file is not a golden file, or when the
+/// fused path is demanded and does not cover it.
 GoldenReport verify_golden(const TensorFile& file, const std::string& name,
                            const GoldenOptions& options);
 
