@@ -177,18 +177,7 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
                      problem_.type, stream_);
   });
   if (fuses(problem_.conv_before, problem_.mix_before)) return convolved_softmax_map(wanted);
-  if (convolves) {
-    const Convolution& conv = problem_.conv_before;
-    const KeyWindow window = key_window(conv.pad_left, conv.key_span);
-    run("kq convolution before softmax", [&] {
-      launch_convolution(
-          MapKind::Scores,
-          {extent(chunk_.rows, reach), plan_.launch.convolution_keys / kTileKeys, map(plan_.scores),
-           map(plan_.convolved), tables(plan_.table_before, conv.query_span, window),
-           conv.query_span, window, nullptr, false, mixes ? none : wanted, no_dropout()},
-          stream_);
-    });
-  }
+  if (convolves) convolve_scores(mixes ? none : wanted);
   if (!mixes) return;
   if (mixing_alone(problem_)) return mixing_alone_statistics(wanted);
   MixingArgs args = mixing(problem_.mix_before, chunk_.rows);
@@ -198,6 +187,19 @@ void Chain::softmax_map(const Tensor& q, const Tensor& k, bool want_statistics) 
   args.statistics = wanted;
   run("head mixing before softmax",
       [&] { with_mixing(args.plan, [&](auto kernels) { kernels.before(args, stream_); }); });
+}
+
+void Chain::convolve_scores(const RowStatistics& wanted) {
+  const Convolution& conv = problem_.conv_before;
+  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+  run("kq convolution before softmax", [&] {
+    launch_convolution(MapKind::Scores,
+                       {extent(chunk_.rows, score_reach(problem_)),
+                        plan_.launch.convolution_keys / kTileKeys, map(plan_.scores),
+                        map(plan_.convolved), tables(plan_.table_before, conv.query_span, window),
+                        conv.query_span, window, nullptr, false, wanted, no_dropout()},
+                       stream_);
+  });
 }
 
 bool Chain::fuses(const Convolution& conv, const Mixing& mix) const {

@@ -81,9 +81,11 @@ class Chain {
 
  private:
   void note_launch(const char* stage);
+  /// C from S.
+  void convolve_scores(const RowStatistics& wanted);
   /// M, and in the backward C, from S in one kernel.
-  void mixing_alone_statistics(const RowStatistics& wanted);
   void convolved_softmax_map(const RowStatistics& statistics);
+  void mixing_alone_statistics(const RowStatistics& wanted);
   ConvolvedMixingArgs convolved_mixing(const Convolution& conv, const Mixing& mix) const;
   int first_map() const { return chunk_.first_batch * problem_.heads + chunk_.first_head; }
 

@@ -113,7 +113,7 @@ at::Tensor decode_attention(const AttentionCall& call, const NewestRows& newest,
   const std::size_t bytes = kernels::decode_workspace_bytes(kernel);
   const at::Tensor workspace =
       at::empty({static_cast<std::int64_t>(bytes)}, q.options().dtype(at::kByte));
-  const at::Tensor out = rows_of_heads(q, newest.rows, v.size(3));
+  at::Tensor out = rows_of_heads(q, newest.rows, v.size(3));
   cuda::check_status(kernels::decode(kernel, cuda::view(out), {workspace.mutable_data_ptr(), bytes},
                                      queue.stream()));
   return out;
