@@ -20,8 +20,7 @@ TEST_F(Kernels, EqualTheDenseFormulasOnRandomProblems) {
                                                    .head_dims = {32, 64, 96, 128}}),
                            random_options(generator)));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 TEST_F(Kernels, EqualTheDenseFormulasWithManyHeads) {
@@ -47,8 +46,7 @@ TEST_F(Kernels, EqualTheDenseFormulasWithManyHeads) {
     fill(c, generator);
     trials.push_back(trial(std::move(c), random_options(generator)));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 /// Any convolution before softmax alone: the forward in one kernel where the window is narrow.
@@ -73,8 +71,7 @@ TEST_F(Kernels, EqualTheDenseFormulasOnAConvolutionAlone) {
     fill(c, generator);
     trials.push_back(trial(std::move(c), random_options(generator)));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 /// Mixing before and after softmax without convolutions, either or both, also where their groups do
@@ -105,8 +102,7 @@ TEST_F(Kernels, EqualTheDenseFormulasOnHeadMixingAlone) {
     fill(c, generator);
     trials.push_back(trial(std::move(c), random_options(generator)));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 /// A row whose only score is very small: exp(-lse) overflows fp16, also for the heads that a mixing
@@ -129,8 +125,7 @@ TEST_F(Kernels, HeadsThatABlockLacksWeighNothing) {
     }
     trials.push_back(trial(std::move(c), {}));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 /// The paper's configuration over many chunks, and with every row in one.
@@ -150,8 +145,7 @@ TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
     trials.push_back(trial(std::move(c), {.forward_budget = n < 2 ? 0 : std::size_t{1} << 30,
                                           .backward_budget = n < 2 ? 0 : std::size_t{1} << 30}));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 TEST_F(Kernels, FutureTokensDoNotReachThePast) {

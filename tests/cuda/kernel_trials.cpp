@@ -4,7 +4,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <future>
 #include <limits>
+#include <map>
 #include <thread>
 
 namespace mta::check {
@@ -27,15 +30,35 @@ std::vector<double> difference(const std::vector<double>& x, const std::vector<d
 
 double epsilon(ElementType type) { return type == ElementType::Float16 ? 0x1p-11 : 0x1p-8; }
 
-Summary::~Summary() {
-  for (const auto& [name, figures] : worst) {
-    std::printf("  %-20s worst relative error %.2e, worst ratio to (composed path + floor) %.2f\n",
-                name.c_str(), figures.first, figures.second);
-  }
-  std::printf("  %d cases, %d failures\n", cases, failures);
-}
-
 namespace {
+
+/// Worst figures of a test.
+struct Summary {
+  std::map<std::string, std::pair<double, double>>
+      worst;  // relative error, error over (composed path's + floor)
+  int cases = 0, failures = 0;
+
+  void print() const {
+    for (const auto& [name, figures] : worst) {
+      std::printf(
+          "  %-20s worst relative error %.2e, worst ratio to (composed path + floor) %.2f\n",
+          name.c_str(), figures.first, figures.second);
+    }
+    std::printf("  %d cases, %d failures\n", cases, failures);
+  }
+};
+
+struct References {
+  ReferenceResult truth, composed;
+  TermSizes sizes;
+};
+
+References references_of(const KernelCase& c) {
+  References references;
+  references.truth = dense_reference(c.problem, c.inputs, nullptr, &references.sizes);
+  references.composed = dense_reference(c.problem, c.inputs, rounding_of(c.problem.type));
+  return references;
+}
 
 /// error <= 2 x the error of the composed path in the same type + the rounding of what was summed:
 /// of numbers of size 1/16 for maps and outputs, of the terms themselves (each the product of a few
@@ -83,30 +106,27 @@ void expect_close(const Problem& p, const ReferenceResult& got, const References
 
 Trial trial(KernelCase c, const DeviceOptions& options) {
   round_inputs(c);
-  return {std::move(c), options, {}};
+  return {std::move(c), options};
 }
 
 /// References run on all cores while the device works through the trials.
-void compare_all(std::vector<Trial>& trials, Summary& summary) {
+void expect_dense_results(const std::vector<Trial>& trials) {
   const std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::vector<std::future<References>> references(trials.size());
   const auto start = [&](std::size_t n) {
     if (n >= trials.size()) return;
-    const KernelCase* c = &trials[n].kernel_case;
-    trials[n].references = std::async(std::launch::async, [c] {
-      References references;
-      references.truth = dense_reference(c->problem, c->inputs, nullptr, &references.sizes);
-      references.composed = dense_reference(c->problem, c->inputs, rounding_of(c->problem.type));
-      return references;
-    });
+    references[n] = std::async(std::launch::async, references_of, std::cref(trials[n].kernel_case));
   };
   for (std::size_t n = 0; n < threads; ++n) start(n);
+  Summary summary;
   for (std::size_t n = 0; n < trials.size(); ++n) {
     const KernelCase& c = trials[n].kernel_case;
     const ReferenceResult got = run_on_device(c, trials[n].options);
-    const References references = trials[n].references.get();
+    const References expected = references[n].get();
     start(n + threads);
-    expect_close(c.problem, got, references, summary);
+    expect_close(c.problem, got, expected, summary);
   }
+  summary.print();
 }
 
 DeviceOptions random_options(Generator& generator) {

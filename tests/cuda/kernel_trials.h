@@ -5,8 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <future>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,19 +33,6 @@ std::vector<double> difference(const std::vector<double>& x, const std::vector<d
 /// Half a unit in the last place, relative to 1.
 double epsilon(kernels::ElementType type);
 
-/// Worst figures of a test, printed at its end.
-struct Summary {
-  std::map<std::string, std::pair<double, double>>
-      worst;  // relative error, error over (composed path's + floor)
-  int cases = 0, failures = 0;
-  ~Summary();
-};
-
-struct References {
-  kernels::ReferenceResult truth, composed;
-  TermSizes sizes;
-};
-
 class Kernels : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -58,15 +43,14 @@ class Kernels : public ::testing::Test {
 struct Trial {
   KernelCase kernel_case;
   DeviceOptions options;
-  std::future<References> references;
 };
 
 /// Rounds the case's inputs.
 Trial trial(KernelCase c, const DeviceOptions& options);
 
-/// Runs every trial and fails the test where an error is larger than `expect_close` in the source
-/// allows.
-void compare_all(std::vector<Trial>& trials, Summary& summary);
+/// Runs every trial against the dense formulas, fails the test where an error is larger than
+/// `expect_close` in the source allows, and prints the worst figures.
+void expect_dense_results(const std::vector<Trial>& trials);
 
 /// Any layout, and workspaces from the smallest to one that holds everything.
 DeviceOptions random_options(Generator& generator);

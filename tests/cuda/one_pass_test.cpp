@@ -36,8 +36,7 @@ TEST_F(Kernels, EqualTheDenseFormulasWithTheBackwardInOnePass) {
     trials.push_back(trial(one_pass_case(generator, n), random_options(generator)));
     EXPECT_TRUE(kernels::backward_in_one_pass(trials.back().kernel_case.problem));
   }
-  Summary summary;
-  compare_all(trials, summary);
+  expect_dense_results(trials);
 }
 
 /// Without o the backward is the chain: the same numbers but for what its maps round.
