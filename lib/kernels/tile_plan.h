@@ -12,6 +12,7 @@ namespace mta::kernels {
 
 constexpr int kTileRows = 64;
 constexpr int kTileKeys = 64;
+constexpr int kProductRows = 2 * kTileRows;  // of a block that multiplies q, k or v: 32 a warp
 constexpr int kFusedRows = 32;   // of a block that convolves and mixes all heads of a unit
 constexpr int kChunk = 8;        // keys in 16 bytes: the unit of loads and of column halos
 constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
