@@ -295,19 +295,10 @@ __device__ void drop_pieces(Number* stage, const StoreRows& rows, int map, int f
   }
 }
 
-/// Writes a block through `stage` (16 rows of kStagePitch numbers, this warp's own) in 16-byte
-/// pieces.
+/// Writes the 16 rows that a warp has in `stage` in 16-byte pieces.
 template <class E>
-__device__ void store_block(const Block& block, Number* stage, const StoreRows& rows, int map,
-                            int first_key, const DropoutArgs& dropout) {
-  const Lane lane = lane_place();
-  Word* words = reinterpret_cast<Word*>(stage);
-  __syncwarp();
-#pragma unroll
-  for (int t = 0; t < 8; ++t) {
-    words[lane.g * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][0], block[t][1]);
-    words[(lane.g + 8) * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][2], block[t][3]);
-  }
+__device__ void store_pieces(Number* stage, const StoreRows& rows, int map, int first_key,
+                             const DropoutArgs& dropout) {
   __syncwarp();
   if (dropout.threshold > 0) drop_pieces<E>(stage, rows, map, first_key, dropout);
   const Number* piece = stage + StoreRows::line() * kStagePitch + StoreRows::column();
@@ -319,6 +310,21 @@ __device__ void store_block(const Block& block, Number* stage, const StoreRows& 
     }
     target += static_cast<std::ptrdiff_t>(StoreRows::kRowsAPass) * rows.pitch;
   }
+}
+
+/// Writes a block through `stage` (16 rows of kStagePitch numbers, this warp's own).
+template <class E>
+__device__ void store_block(const Block& block, Number* stage, const StoreRows& rows, int map,
+                            int first_key, const DropoutArgs& dropout) {
+  const Lane lane = lane_place();
+  Word* words = reinterpret_cast<Word*>(stage);
+  __syncwarp();
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+    words[lane.g * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][0], block[t][1]);
+    words[(lane.g + 8) * (kStagePitch / 2) + 4 * t + lane.q] = pack<E>(block[t][2], block[t][3]);
+  }
+  store_pieces<E>(stage, rows, map, first_key, dropout);
 }
 
 /// Maximum (base 2) and sum of exponentials of a quad's 64 keys of one row of M, from this lane's

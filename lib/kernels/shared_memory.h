@@ -30,9 +30,10 @@ MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
 /// 64 tokens in rows of dim + 8 numbers.
 MTA_HOST_DEVICE constexpr int token_numbers(int dim) { return kTileKeys * (dim + 8); }
 
-/// Two stages of keys, the stages of the stores, and with dots two stages of M.
+/// Two stages of keys, and the stages of the stores; with dots two stages of M, which the stores go
+/// through.
 MTA_HOST_DEVICE constexpr int scores_shared_bytes(int dim, bool dots) {
-  return kNumberBytes * (2 * token_numbers(dim) + (dots ? 3 : 1) * kTileNumbers);
+  return kNumberBytes * (2 * token_numbers(dim) + (dots ? 2 : 1) * 2 * kTileNumbers);
 }
 
 /// Tiles of a sum in shared memory at a time.
