@@ -42,6 +42,15 @@ MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
   return kNumberBytes * sum_stages(dim) * (kTileNumbers + token_numbers(dim));
 }
 
+/// A stage of a sum: 128 rows by 64 keys of the map, or 64 rows by 128 keys as two tiles, and 64
+/// tokens. There are two of them.
+MTA_HOST_DEVICE constexpr int sum_stage_numbers(int dim) {
+  return 2 * kTileNumbers + token_numbers(dim);
+}
+MTA_HOST_DEVICE constexpr int wide_sum_shared_bytes(int dim) {
+  return kNumberBytes * 2 * sum_stage_numbers(dim);
+}
+
 // --- kq convolution; `blocks` of 8 columns in the key window that a kernel is built for ---
 
 /// A head's Toeplitz band for one query offset: word n holds the taps n-14 and n-13, zero outside

@@ -5,7 +5,13 @@
 
 namespace mta::kernels {
 
-constexpr int kSumThreads = 128;  // four warps of 16 rows
+constexpr int kSumThreads = 128;  // four warps
+
+/// Blocks a multiprocessor that registers must leave room for; a thread has kDim sums.
+template <int kDim>
+constexpr int kSumBlocks = kDim <= 64   ? 4
+                           : kDim <= 96 ? 3
+                                        : 2;
 
 /// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
 /// kDim].
@@ -39,6 +45,24 @@ __device__ void store_tokens(const float (&sums)[kDim / 8][4], const TensorView&
     for (int n = 0; n < kDim / 8; ++n) {
       *reinterpret_cast<Word*>(row + 8 * n + 2 * lane.q) =
           pack<E>(factor * sums[n][2 * half], factor * sums[n][2 * half + 1]);
+    }
+  }
+}
+
+/// sums += A B for 32 rows: A [32, 16] as fragments of its two blocks of 16 rows, B [16, kDim] from
+/// `b` on. What is loaded of B serves both.
+template <class E, int kDim>
+__device__ void accumulate_both(float (&sums)[2][kDim / 8][4], const Word (&a)[2][4],
+                                const Number* b) {
+  const Number* corner = b + square_offset(kDim + 8);
+#pragma unroll
+  for (int n = 0; n < kDim / 16; ++n) {
+    Word y[4];  // as in accumulate_product
+    load_blocks_transposed(y, corner + 16 * n);
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      mma_k16<E>(sums[m][2 * n], a[m][0], a[m][1], a[m][2], a[m][3], y[0], y[1]);
+      mma_k16<E>(sums[m][2 * n + 1], a[m][0], a[m][1], a[m][2], a[m][3], y[2], y[3]);
     }
   }
 }
