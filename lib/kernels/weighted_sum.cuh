@@ -5,7 +5,7 @@
 
 namespace mta::kernels {
 
-constexpr int kSumThreads = 128;  // four warps
+constexpr int kSumThreads = 128;  // four warps of 32 rows
 
 /// Blocks a multiprocessor that registers must leave room for; a thread has kDim sums.
 template <int kDim>
@@ -67,74 +67,80 @@ __device__ void accumulate_both(float (&sums)[2][kDim / 8][4], const Word (&a)[2
   }
 }
 
-/// Turns a warp's fragments of M into softmax weights: rows first_row + g and + 8, keys first_key +
-/// 16 k + 2 q, + 8.
+/// Turns a fragment of M into softmax weights: rows first_row + g and + 8, keys first_key + 2 q and
+/// + 8.
 template <class E>
-__device__ void apply_softmax(Word (&a)[4][4], const float (&lse2)[2], int first_row,
-                              int first_key) {
+__device__ void apply_softmax(Word (&a)[4], const float (&lse2)[2], int first_row, int first_key) {
   const Lane lane = lane_place();
-  const bool all_causal = first_key + kTileKeys - 1 <= first_row;
+  const bool all_causal = first_key + 15 <= first_row;
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      a[k][n] = weight_pair<E>(a[k][n], lse2[n % 2]);
-      if (all_causal) continue;
-      const int row = first_row + lane.g + n % 2 * 8,
-                key = first_key + 16 * k + n / 2 * 8 + 2 * lane.q;
-      a[k][n] = keep_pair(a[k][n], key <= row, key < row);
-    }
+  for (int n = 0; n < 4; ++n) {
+    a[n] = weight_pair<E>(a[n], lse2[n % 2]);
+    if (all_causal) continue;
+    const int row = first_row + lane.g + n % 2 * 8, key = first_key + n / 2 * 8 + 2 * lane.q;
+    a[n] = keep_pair(a[n], key <= row, key < row);
   }
 }
 
-/// Grid: (row tiles, maps).
+/// Grid: (blocks of kProductRows, maps).
 template <class E, int kDim, bool kSoftmax>
-__global__ void __launch_bounds__(kSumThreads) weighted_sum_kernel(const WeightedSumArgs args) {
+__global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
+    weighted_sum_kernel(const WeightedSumArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
-  constexpr int kStageNumbers = kTileRows * kStagePitch + kTileKeys * (kDim + 8);
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
   // Later rows have more keys: start with them.
   const int first_row =
-      extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTileRows;
-  const int last_row = min(first_row + kTileRows, extent.rows.end) - 1;
-  const int tiles = key_tiles(last_row, extent.tokens, extent.reach);
+      extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kProductRows;
+  const int end_row = min(first_row + kProductRows, extent.rows.end);
   const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens y = head_tokens(args.y, map, extent.heads);
   const auto load = [&](int tile) {
-    Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-    weights.load(stage, 0, tile * kTileKeys);
-    load_tokens<kDim>(stage + kTileRows * kStagePitch, y, tile * kTileKeys, extent.tokens);
+    Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+#pragma unroll 1
+    for (int r = 0; r < end_row - first_row; r += kTileRows) {
+      weights.load(stage + r * kStagePitch, r, tile * kTileKeys);
+    }
+    load_tokens<kDim>(stage + kProductRows * kStagePitch, y, tile * kTileKeys, extent.tokens);
   };
-  const int row = first_row + warp * 16;
-  float lse2[2] = {};
-  if (kSoftmax) {
+  const int row = first_row + 32 * warp, last_row = min(row + 32, end_row) - 1;
+  const int own_tiles = row <= last_row ? key_tiles(last_row, extent.tokens, extent.reach) : 0;
+  float lse2[2][2] = {};
+  if (kSoftmax && own_tiles > 0) {
     const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
-    const int g = lane_place().g;
-    for (int half = 0; half < 2; ++half)
-      lse2[half] = lse[min(row + g + 8 * half, last_row)] * kLog2e;
+    for (int n = 0; n < 4; ++n)
+      lse2[n / 2][n % 2] = lse[min(row + lane_place().g + 8 * n, last_row)] * kLog2e;
   }
-  float sums[kDim / 8][4] = {};
-  for_each_streamed_tile<sum_stages(kDim)>(
-      tiles, load, [](int) {},
-      [&](int tile) {
-        const Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-        Word a[4][4];
-        const Number* corner = stage + warp * 16 * kStagePitch + square_offset(kStagePitch);
+  float sums[2][kDim / 8][4] = {};
+  const auto use = [&](int tile) {
+    if (tile >= own_tiles) return;  // above the diagonal
+    const Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+    const Number* corner = stage + 32 * warp * kStagePitch + square_offset(kStagePitch);
+#pragma unroll 1
+    for (int k = 0; k < kTileKeys / 16; ++k) {
+      Word a[2][4];
 #pragma unroll
-        for (int k = 0; k < 4; ++k) load_blocks(a[k], corner + 16 * k);
-        if (kSoftmax) apply_softmax<E>(a, lse2, row, tile * kTileKeys);
-        accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
-      });
-  store_tokens<E, kDim>(sums, args.target, map, extent.heads, first_row + warp * 16,
-                        extent.rows.end, args.factor);
+      for (int m = 0; m < 2; ++m) {
+        load_blocks(a[m], corner + 16 * m * kStagePitch + 16 * k);
+        if (kSoftmax) apply_softmax<E>(a[m], lse2[m], row + 16 * m, tile * kTileKeys + 16 * k);
+      }
+      accumulate_both<E, kDim>(sums, a, stage + kProductRows * kStagePitch + 16 * k * (kDim + 8));
+    }
+  };
+  for_each_streamed_tile<2>(
+      key_tiles(end_row - 1, extent.tokens, extent.reach), load, [](int) {}, use);
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    store_tokens<E, kDim>(sums[m], args.target, map, extent.heads, row + 16 * m, extent.rows.end,
+                          args.factor);
+  }
 }
 
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes(kDim);
-  const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
+  constexpr int kBytes = wide_sum_shared_bytes(kDim);
+  const dim3 grid(static_cast<unsigned>(ceil_div(args.extent.rows.size(), kProductRows)),
                   static_cast<unsigned>(args.extent.maps));
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>
                                           : weighted_sum_kernel<E, kDim, false>;
