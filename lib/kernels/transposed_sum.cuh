@@ -21,67 +21,100 @@ __device__ void visit_sums(float* sum, int map, int tokens, int first, Visit&& v
   }
 }
 
-/// Grid: (key tiles, maps). A block owns 64 keys and walks the rows at or below them.
-template <class E, int kDim, bool kSoftmax>
-__global__ void __launch_bounds__(kSumThreads) transposed_sum_kernel(const TransposedSumArgs args) {
-  wait_for_previous_kernel();
-  Number* const shared = dynamic_shared<Number>();
-  constexpr int kStageNumbers = kTileRows * kStagePitch + kTileRows * (kDim + 8);
+/// Adds what earlier chunks have left of 16 keys from `key` on, and writes them: to the target
+/// after the last chunk, else for the next one.
+template <class E, int kDim>
+__device__ void finish_sums(float (&sums)[kDim / 8][4], const TransposedSumArgs& args, int map,
+                            int key, bool earlier_chunks) {
   const Extent& extent = args.extent;
-  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int first_key = static_cast<int>(blockIdx.x) * kTileKeys;
-  // The first row that reaches the tile; tiles of rows start at it, so that no row is read in vain.
-  const int begin = max(first_key - extent.reach, extent.rows.begin);
-  const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
-  if (tiles <= 0) return;
-  const WrittenMap weights(args.map, map, begin, extent.rows.end, extent.tokens, extent.reach);
-  const HeadTokens x = head_tokens(args.x, map, extent.heads);
-  const auto load = [&](int tile) {
-    Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-    const int offset = tile * kTileRows;
-    weights.load(stage, offset, first_key);
-    load_tokens<kDim>(stage + kTileRows * kStagePitch, x, begin + offset, extent.rows.end);
-  };
-  float sums[kDim / 8][4] = {};
-  const auto finish = [&](int tile) {
-    if (!kSoftmax) return;
-    finish_softmax_tile<E>(shared + tile % sum_stages(kDim) * kStageNumbers,
-                           begin + tile * kTileRows, extent.rows.end, first_key,
-                           args.lse + static_cast<std::size_t>(map) * extent.tokens);
-  };
-  for_each_streamed_tile<sum_stages(kDim)>(tiles, load, finish, [&](int tile) {
-    const Number* stage = shared + tile % sum_stages(kDim) * kStageNumbers;
-    // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row order.
-    Word a[4][4];
-    const Number* corner = stage + warp * 16 + square_offset_by_row(kStagePitch);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) load_blocks_transposed(a[k], corner + 16 * k * kStagePitch);
-    accumulate_product<E, kDim>(sums, a, stage + kTileRows * kStagePitch);
-  });
-
-  const int keys = first_key + warp * 16;
-  const bool earlier_chunks = extent.rows.begin > 0 && first_key < extent.rows.begin + extent.reach;
   if (earlier_chunks) {
-    visit_sums<kDim>(args.sum, map, extent.tokens, keys, [&](float2& kept, int n, int e) {
+    visit_sums<kDim>(args.sum, map, extent.tokens, key, [&](float2& kept, int n, int e) {
       sums[n][e] += kept.x;
       sums[n][e + 1] += kept.y;
     });
   }
   if (extent.rows.end >= extent.tokens) {
-    store_tokens<E, kDim>(sums, args.target, map, extent.heads, keys, extent.tokens, args.factor);
+    store_tokens<E, kDim>(sums, args.target, map, extent.heads, key, extent.tokens, args.factor);
   } else {
-    visit_sums<kDim>(args.sum, map, extent.tokens, keys, [&](float2& kept, int n, int e) {
+    visit_sums<kDim>(args.sum, map, extent.tokens, key, [&](float2& kept, int n, int e) {
       kept = {sums[n][e], sums[n][e + 1]};
     });
   }
 }
 
+/// Grid: (blocks of kProductRows keys, maps). A block owns its keys and walks the rows at or below
+/// them.
+template <class E, int kDim, bool kSoftmax>
+__global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
+    transposed_sum_kernel(const TransposedSumArgs args) {
+  wait_for_previous_kernel();
+  Number* const shared = dynamic_shared<Number>();
+  const Extent& extent = args.extent;
+  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int first_key = static_cast<int>(blockIdx.x) * kProductRows;
+  const int end_key = min(first_key + kProductRows, extent.tokens);
+  // The first row that reaches the block; tiles of rows start at it, so that no row is read in
+  // vain.
+  const int begin = max(first_key - extent.reach, extent.rows.begin);
+  const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
+  if (tiles <= 0) return;
+  const WrittenMap weights(args.map, map, begin, extent.rows.end, extent.tokens, extent.reach);
+  const HeadTokens x = head_tokens(args.x, map, extent.heads);
+  // Calls visit(tile in shared memory, its first key) for the block's one or two tiles of keys.
+  const auto for_each_key_tile = [&](int tile, auto&& visit) {
+    Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+#pragma unroll 1
+    for (int key = first_key; key < end_key; key += kTileKeys, stage += kTileNumbers) {
+      visit(stage, key);
+    }
+  };
+  const auto load = [&](int tile) {
+    const int offset = tile * kTileRows;
+    for_each_key_tile(tile, [&](Number* keys, int key) { weights.load(keys, offset, key); });
+    load_tokens<kDim>(shared + tile % 2 * sum_stage_numbers(kDim) + 2 * kTileNumbers, x,
+                      begin + offset, extent.rows.end);
+  };
+  const auto finish = [&](int tile) {
+    if (!kSoftmax) return;
+    const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+    for_each_key_tile(tile, [&](Number* keys, int key) {
+      finish_softmax_tile<E>(keys, begin + tile * kTileRows, extent.rows.end, key, lse);
+    });
+  };
+  const int own_key = first_key + 32 * warp;
+  // Rows from which on the warp's keys are reached; none where it has no keys.
+  const int own_rows = own_key < end_key ? own_key - extent.reach : extent.rows.end;
+  float sums[2][kDim / 8][4] = {};
+  for_each_streamed_tile<2>(tiles, load, finish, [&](int tile) {
+    if (min(begin + (tile + 1) * kTileRows, extent.rows.end) <= own_rows) return;
+    const Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+    // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row order.
+    const Number* corner =
+        stage + warp / 2 * kTileNumbers + warp % 2 * 32 + square_offset_by_row(kStagePitch);
+#pragma unroll 1
+    for (int k = 0; k < kTileRows / 16; ++k) {
+      Word a[2][4];
+#pragma unroll
+      for (int m = 0; m < 2; ++m)
+        load_blocks_transposed(a[m], corner + 16 * m + 16 * k * kStagePitch);
+      accumulate_both<E, kDim>(sums, a, stage + 2 * kTileNumbers + 16 * k * (kDim + 8));
+    }
+  });
+
+  const bool earlier_chunks = extent.rows.begin > 0 && first_key < extent.rows.begin + extent.reach;
+#pragma unroll
+  for (int m = 0; m < 2; ++m) {
+    finish_sums<E, kDim>(sums[m], args, map, own_key + 16 * m, earlier_chunks);
+  }
+}
+
 template <class E, int kDim>
 void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes(kDim);
+  constexpr int kBytes = wide_sum_shared_bytes(kDim);
   const Extent& extent = args.extent;
-  const dim3 grid(static_cast<unsigned>(extent.last_key_tiles()),
-                  static_cast<unsigned>(extent.maps));
+  const dim3 grid(
+      static_cast<unsigned>(ceil_div(extent.last_key_tiles() * kTileKeys, kProductRows)),
+      static_cast<unsigned>(extent.maps));
   const auto kernel = args.lse != nullptr ? transposed_sum_kernel<E, kDim, true>
                                           : transposed_sum_kernel<E, kDim, false>;
   allow_shared_bytes(kernel, kBytes);
