@@ -17,7 +17,7 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     const std::string size = " of head size " + std::to_string(dim);
     rows.push_back({"scores" + size, scores_shared_bytes(dim, false)});
     rows.push_back({"gradient of the weights" + size, scores_shared_bytes(dim, true)});
-    rows.push_back({"weighted and transposed sum" + size, wide_sum_shared_bytes(dim)});
+    rows.push_back({"weighted and transposed sum" + size, sum_shared_bytes(dim)});
     rows.push_back({"forward in one pass" + size,
                     one_pass_shared_bytes(dim, kMaxOnePassBlocks, kMaxQuerySpan)});
     rows.push_back(

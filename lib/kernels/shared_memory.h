@@ -36,18 +36,12 @@ MTA_HOST_DEVICE constexpr int scores_shared_bytes(int dim, bool dots) {
   return kNumberBytes * (2 * token_numbers(dim) + (dots ? 2 : 1) * 2 * kTileNumbers);
 }
 
-/// Tiles of a sum in shared memory at a time.
-MTA_HOST_DEVICE constexpr int sum_stages(int dim) { return dim <= 64 ? 3 : 2; }
-MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
-  return kNumberBytes * sum_stages(dim) * (kTileNumbers + token_numbers(dim));
-}
-
 /// A stage of a sum: 128 rows by 64 keys of the map, or 64 rows by 128 keys as two tiles, and 64
 /// tokens. There are two of them.
 MTA_HOST_DEVICE constexpr int sum_stage_numbers(int dim) {
   return 2 * kTileNumbers + token_numbers(dim);
 }
-MTA_HOST_DEVICE constexpr int wide_sum_shared_bytes(int dim) {
+MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
   return kNumberBytes * 2 * sum_stage_numbers(dim);
 }
 

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
 
 template <class E, int kDim>
 void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = wide_sum_shared_bytes(kDim);
+  constexpr int kBytes = sum_shared_bytes(kDim);
   const Extent& extent = args.extent;
   const dim3 grid(
       static_cast<unsigned>(ceil_div(extent.last_key_tiles() * kTileKeys, kProductRows)),

@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
 
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = wide_sum_shared_bytes(kDim);
+  constexpr int kBytes = sum_shared_bytes(kDim);
   const dim3 grid(static_cast<unsigned>(ceil_div(args.extent.rows.size(), kProductRows)),
                   static_cast<unsigned>(args.extent.maps));
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>

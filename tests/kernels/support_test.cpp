@@ -107,7 +107,7 @@ TEST(SharedMemory, OfEveryKernelFitsOnEveryCoveredCard) {
 /// The formulas against bytes counted by hand for the largest instances.
 TEST(SharedMemory, IsWhatTheLayoutsTake) {
   EXPECT_EQ(scores_shared_bytes(128, true), 2 * (2 * 64 * 136 + 2 * 128 * 72));
-  EXPECT_EQ(wide_sum_shared_bytes(64), 2 * 2 * (128 * 72 + 64 * 72));
+  EXPECT_EQ(sum_shared_bytes(64), 2 * 2 * (128 * 72 + 64 * 72));
   EXPECT_EQ(one_pass_backward_shared_bytes(64, 6),
             2 * (2 * 80 * 72 + 3 * 64 * 72 + (2 * 85 + 80) * 88) + 80 * 16 + 4 * 2 * 6 * 40);
   EXPECT_EQ(one_pass_backward_shared_bytes(128, 2),
