@@ -42,16 +42,17 @@ __device__ void finish_sums(float (&sums)[kDim / 8][4], const TransposedSumArgs&
   }
 }
 
-/// Grid: (blocks of kProductRows keys, maps). A block owns its keys and walks the rows at or below
-/// them.
+/// Grid: sum_grid(maps, blocks of kProductRows keys). A block owns its keys and walks the rows at
+/// or below them.
 template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
     transposed_sum_kernel(const TransposedSumArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const Extent& extent = args.extent;
-  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int first_key = static_cast<int>(blockIdx.x) * kProductRows;
+  const int map = map_in_turn(), warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (map >= extent.maps) return;
+  const int first_key = static_cast<int>(blockIdx.y) * kProductRows;
   const int end_key = min(first_key + kProductRows, extent.tokens);
   // The first row that reaches the block; tiles of rows start at it, so that no row is read in
   // vain.
@@ -112,9 +113,8 @@ template <class E, int kDim>
 void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
   constexpr int kBytes = sum_shared_bytes(kDim);
   const Extent& extent = args.extent;
-  const dim3 grid(
-      static_cast<unsigned>(ceil_div(extent.last_key_tiles() * kTileKeys, kProductRows)),
-      static_cast<unsigned>(extent.maps));
+  const dim3 grid =
+      sum_grid(extent.maps, ceil_div(extent.last_key_tiles() * kTileKeys, kProductRows));
   const auto kernel = args.lse != nullptr ? transposed_sum_kernel<E, kDim, true>
                                           : transposed_sum_kernel<E, kDim, false>;
   allow_shared_bytes(kernel, kBytes);

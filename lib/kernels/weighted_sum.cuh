@@ -13,6 +13,20 @@ constexpr int kSumBlocks = kDim <= 64   ? 4
                            : kDim <= 96 ? 3
                                         : 2;
 
+/// Maps whose longest blocks come first, then their next ones: a launch ends with short blocks
+/// everywhere. Few enough that what all of them multiply stays in the L2 cache.
+constexpr int kTurnMaps = 32;
+/// Grid of `blocks` blocks a map: (maps of a turn, blocks, turns).
+inline dim3 sum_grid(int maps, int blocks) {
+  const int turns = ceil_div(maps, kTurnMaps);
+  return {static_cast<unsigned>(ceil_div(maps, turns)), static_cast<unsigned>(blocks),
+          static_cast<unsigned>(turns)};
+}
+/// This block's map; the last turn may have blocks too many.
+__device__ inline int map_in_turn() {
+  return static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
+}
+
 /// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
 /// kDim].
 template <class E, int kDim>
@@ -82,17 +96,18 @@ __device__ void apply_softmax(Word (&a)[4], const float (&lse2)[2], int first_ro
   }
 }
 
-/// Grid: (blocks of kProductRows, maps).
+/// Grid: sum_grid(maps, blocks of kProductRows).
 template <class E, int kDim, bool kSoftmax>
 __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
     weighted_sum_kernel(const WeightedSumArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const Extent& extent = args.extent;
-  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int map = map_in_turn(), warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (map >= extent.maps) return;
   // Later rows have more keys: start with them.
   const int first_row =
-      extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kProductRows;
+      extent.rows.begin + static_cast<int>(gridDim.y - 1 - blockIdx.y) * kProductRows;
   const int end_row = min(first_row + kProductRows, extent.rows.end);
   const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens y = head_tokens(args.y, map, extent.heads);
@@ -140,8 +155,7 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
   constexpr int kBytes = sum_shared_bytes(kDim);
-  const dim3 grid(static_cast<unsigned>(ceil_div(args.extent.rows.size(), kProductRows)),
-                  static_cast<unsigned>(args.extent.maps));
+  const dim3 grid = sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows));
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>
                                           : weighted_sum_kernel<E, kDim, false>;
   allow_shared_bytes(kernel, kBytes);
