@@ -55,6 +55,7 @@ AdamW::AdamW(const Parameters& parameters, const TrainConfig& config)
     exp_avg_sq_.push_back(at::zeros_like(tensor, tensor.options().requires_grad(false)));
   }
   step_ = at::zeros({}, at::TensorOptions(tensors_[0].device()).dtype(at::kFloat));
+  blocks_done_ = at::zeros({}, step_.options().dtype(at::kInt));
 }
 
 at::Tensor AdamW::step(double learning_rate) { return update(learning_rate); }
@@ -103,22 +104,26 @@ at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& gradients,
   const auto count = static_cast<int>(table.size());
   const at::Tensor partials =
       at::empty({train::cuda::adamw_partials(table.data(), count)}, step_.options());
+  const at::Tensor factors =
+      at::empty({sizeof(train::cuda::AdamFactors)}, step_.options().dtype(at::kByte));
   at::Tensor norm = at::empty({}, step_.options());
   const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-  const char* failure =
-      train::cuda::adamw({.tensors = table.data(),
-                          .tensor_count = count,
-                          .rate = learning_rate.const_data_ptr<float>(),
-                          .step = step_.const_data_ptr<float>(),
-                          .partials = partials.mutable_data_ptr<float>(),
-                          .norm = norm.mutable_data_ptr<float>(),
-                          .beta1 = static_cast<float>(config_.betas[0]),
-                          .beta2 = static_cast<float>(config_.betas[1]),
-                          .eps = static_cast<float>(config_.eps),
-                          .weight_decay = static_cast<float>(config_.weight_decay),
-                          .clip = static_cast<float>(config_.clip.value_or(0))},
-                         static_cast<train::cuda::Stream>(
-                             guard.getStreamNativeHandle(guard.getStream(step_.device()))));
+  const char* failure = train::cuda::adamw(
+      {.tensors = table.data(),
+       .tensor_count = count,
+       .rate = learning_rate.const_data_ptr<float>(),
+       .step = step_.const_data_ptr<float>(),
+       .partials = partials.mutable_data_ptr<float>(),
+       .blocks_done = blocks_done_.mutable_data_ptr<int>(),
+       .factors = static_cast<train::cuda::AdamFactors*>(factors.mutable_data_ptr()),
+       .norm = norm.mutable_data_ptr<float>(),
+       .beta1 = static_cast<float>(config_.betas[0]),
+       .beta2 = static_cast<float>(config_.betas[1]),
+       .eps = static_cast<float>(config_.eps),
+       .weight_decay = static_cast<float>(config_.weight_decay),
+       .clip = static_cast<float>(config_.clip.value_or(0))},
+      static_cast<train::cuda::Stream>(
+          guard.getStreamNativeHandle(guard.getStream(step_.device()))));
   TORCH_CHECK(failure == nullptr, "adamw: ", failure);
   return norm;
 }

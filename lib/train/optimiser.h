@@ -45,7 +45,8 @@ class AdamW {
   const Parameters& parameters_;
   const TrainConfig config_;
   std::vector<at::Tensor> tensors_, exp_avg_, exp_avg_sq_;
-  at::Tensor step_;  // fp32 scalar on the device, as the fused operator wants it
+  at::Tensor step_;         // fp32 scalar on the device, as the fused operator wants it
+  at::Tensor blocks_done_;  // the kernels' counter, 0 between updates
 };
 
 }  // namespace mta

@@ -24,12 +24,15 @@ class CudaAdamW : public ::testing::Test {
   }
 };
 
-/// More tensors than one launch takes, of sizes around a block's share and not in fours.
+/// More tensors than one launch takes, of sizes around a block's share and not in fours; one of
+/// them of more shares than the last block adds up in one round.
 Parameters make_parameters(at::Device device) {
   Parameters parameters(1, at::TensorOptions(device).dtype(at::kFloat));
   const std::int64_t sizes[] = {1, 3, 4, 1023, 4096, 4097, 20000};
+  constexpr int kLargest = 70;
   for (int i = 0; i < 140; ++i) {
-    parameters.add("p" + std::to_string(i), {sizes[i % 7]}, InitialValue::normal(1));
+    parameters.add("p" + std::to_string(i), {i == kLargest ? 2100 * 4096 + 1 : sizes[i % 7]},
+                   i == kLargest ? InitialValue::constant(0.5) : InitialValue::normal(1));
   }
   return parameters;
 }

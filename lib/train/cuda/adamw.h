@@ -21,13 +21,20 @@ struct AdamTensor {
   std::int64_t count = 0;
 };
 
+/// What all values of an update share; root_correction is 1 / sqrt(1 - beta2^step).
+struct AdamFactors {
+  float norm, gradient, decay, rate, root_correction;
+};
+
 struct AdamW {
   const AdamTensor* tensors = nullptr;  // on the host, read during the call
   int tensor_count = 0;
-  const float* rate = nullptr;  // on the device, as all that follows
-  const float* step = nullptr;  // updates with this one
-  float* partials = nullptr;    // [adamw_partials()], scratch
-  float* norm = nullptr;        // written: of all gradients together, before clipping
+  const float* rate = nullptr;     // on the device, as all that follows
+  const float* step = nullptr;     // updates with this one
+  float* partials = nullptr;       // [adamw_partials()], scratch
+  int* blocks_done = nullptr;      // 0 before a call and after it
+  AdamFactors* factors = nullptr;  // scratch
+  float* norm = nullptr;           // written: of all gradients together, before clipping
   float beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
   float clip = 0;  // largest norm; 0 is off
 };
