@@ -90,7 +90,7 @@ at::Tensor separate_norm(const at::Tensor& x, const at::Tensor& weight) {
 
 TEST_F(CudaFunctions, RmsNorm) {
   for (const at::ScalarType type : kTypes) {
-    for (const std::int64_t d : {8, 40, 256, 264, 1024, 2048}) {
+    for (const std::int64_t d : {8, 40, 256, 264, 520, 1024, 1536, 1544, 2048}) {
       for (const std::int64_t rows : {1, 7, 333, 4100}) {
         const Tensors inputs = {on_gpu({rows, d}, "x", type), on_gpu({d}, "weight", at::kFloat)};
         expect_as_exact([](const Tensors& t) { return Tensors{rms_norm(t[0], t[1], kEps)}; },
@@ -103,8 +103,8 @@ TEST_F(CudaFunctions, RmsNorm) {
 
 TEST_F(CudaFunctions, RmsNormOfASum) {
   for (const at::ScalarType type : kTypes) {
-    for (const std::int64_t d : {16, 256, 520}) {
-      const Tensors inputs = {on_gpu({3, 67, d}, "x", type), on_gpu({3, 67, d}, "update", type),
+    for (const std::int64_t d : {16, 256, 520, 1536, 2048}) {
+      const Tensors inputs = {on_gpu({3, 867, d}, "x", type), on_gpu({3, 867, d}, "update", type),
                               on_gpu({d}, "weight", at::kFloat)};
       expect_as_exact(
           [](const Tensors& t) {

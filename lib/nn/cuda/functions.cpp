@@ -84,7 +84,7 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     if (!grad_y.defined()) return {grad_sum, grad_sum, at::Tensor(), at::Tensor()};
     const std::int64_t d = sum.size(-1), rows = scale.numel();
     const at::Tensor grad_x = at::empty_like(sum), grad_weight = at::empty_like(weight);
-    const at::Tensor parts = at::empty({norm_parts(rows), d}, weight.options());
+    const at::Tensor parts = at::empty({norm_parts(type_of(sum), rows, d), d}, weight.options());
     check(cuda::rms_norm_backward({.type = type_of(sum),
                                    .sum = sum.const_data_ptr(),
                                    .weight = weight.const_data_ptr<float>(),

@@ -17,7 +17,6 @@ enum class Type : int { Float, BFloat16 };
 
 inline constexpr std::int64_t kVector = 8;       // values that a thread moves at a time
 inline constexpr std::int64_t kMaxWidth = 2048;  // of a normalised row
-inline constexpr std::int64_t kParts = 256;      // partial sums of a weight's gradient, at most
 
 /// sum = x + update;  y = sum * scale * weight with scale = 1 / sqrt(mean(sum^2) + eps), a row at a
 /// time. Without an update sum is x and not written.
@@ -42,7 +41,7 @@ struct RmsNormBackward {
   const void* grad_y = nullptr;    // [rows, d]
   const void* grad_sum = nullptr;  // [rows, d], or null
   void* grad_x = nullptr;          // [rows, d]
-  float* parts = nullptr;          // [norm_parts(rows), d], scratch
+  float* parts = nullptr;          // [norm_parts(), d], scratch
   float* grad_weight = nullptr;    // [d]
   std::int64_t rows = 0, d = 0;
 };
@@ -96,8 +95,8 @@ struct CrossEntropyBackward {
   std::int64_t rows = 0, vocabulary = 0, no_target = -1;
 };
 
-/// Rows of `parts`: each is a sum over a share of the rows.
-std::int64_t norm_parts(std::int64_t rows);
+/// Rows of `parts` of a RmsNormBackward: each is a sum over a share of the rows.
+std::int64_t norm_parts(Type type, std::int64_t rows, std::int64_t d);
 
 /// Null when the kernels were launched, else CUDA's reason.
 const char* rms_norm(const RmsNorm& call, Stream stream);
