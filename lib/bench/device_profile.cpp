@@ -27,11 +27,14 @@ const std::vector<Part>& parts() {
       {"rotary", {"Rotation"}},
       {"gate", {"Gated"}},
       {"loss", {"CrossEntropy", "nll_loss", "LogSoftMax"}},
-      {"embedding", {"embedding"}},
-      {"attention", {"mta::kernels", "flash", "fmha"}},
+      {"embedding",
+       {"embedding", "compute_grad_weight", "sum_and_scatter", "segment", "RadixSort",
+        "indexSelect", "gather_kernel"}},
+      {"attention", {"mta::kernels", "flash", "fmha", "cudnn"}},
       {"matrix products", {"gemm", "nvjet", "cutlass", "splitK", "cublas", "gemv"}},
-      {"optimiser", {"multi_tensor", "lpnorm"}},
-      {"copies", {"Memcpy", "Memset", "CatArray", "FillFunctor"}},
+      {"optimiser", {"mta::train", "FusedAdam", "lpnorm"}},
+      {"copies", {"Memcpy", "Memset", "CatArray", "FillFunctor", "copy", "Copy"}},
+      {"elementwise", {"elementwise", "multi_tensor", "reduce_kernel"}},
   };
   return all;
 }

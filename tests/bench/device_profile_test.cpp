@@ -26,9 +26,19 @@ TEST(PartOfStep, GoesByTheKernelsName) {
        "attention"},
       {"nvjet_hsh_128x256_64x4_1x2_h_bz_coopA_NNT", "matrix products"},
       {"sm90_xmma_gemm_bf16bf16_bf16f32_f32_nn_n", "matrix products"},
+      {"void cudnn::fusion::compute_dot_do_o<true>(void const*, void const*)", "attention"},
       {"void at::native::multi_tensor_apply_kernel<at::native::FusedAdamMathFunctor>", "optimiser"},
+      {"mta::train::cuda::(anonymous namespace)::update_kernel(mta::train::cuda::AdamW)",
+       "optimiser"},
+      {"void at::native::(anonymous namespace)::multi_tensor_apply_kernel<at::native::Copy<float>>",
+       "copies"},
       {"Memcpy HtoD (Pinned -> Device)", "copies"},
-      {"void at::native::elementwise_kernel<128, 4>(int)", "other"},
+      {"void at::native::(anonymous namespace)::CatArrayBatchedCopy_vectorized<4>(int)", "copies"},
+      {"void at::native::unrolled_elementwise_kernel<at::native::direct_copy_kernel_cuda>(int)",
+       "copies"},
+      {"void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>(int)",
+       "elementwise"},
+      {"void at::native::(anonymous namespace)::distribution_kernel<4>(int)", "other"},
   };
   for (const auto& [name, part] : names) EXPECT_EQ(part_of_step(name), part) << name;
 }
