@@ -36,10 +36,12 @@ LanguageModel::LanguageModel(const ModelConfig& model, const AttentionConfig& at
                 ? embeddings_
                 : parameters_.add("output.weight", {vocabulary, model.dim}, initial);
   // On the CPU rounding costs less than the products that wait for it.
-  if (options.device.is_cuda() && options.compute != options.master) rounded_together_ = matrices();
+  if (options.device.is_cuda() && options.compute != options.master)
+    rounded_together_ = large_weights();
 }
 
 at::Tensor LanguageModel::forward(const at::Tensor& tokens, const ForwardOptions& options) const {
+  if (!rounded_forms({embeddings_}).weights.empty()) return logits(run_blocks(tokens, options));
   const RoundedWeights rounded(rounded_together_, options_.compute);
   return logits(run_blocks(tokens, options));
 }
@@ -57,7 +59,7 @@ AttentionOptions LanguageModel::attention_options(std::size_t layer,
 
 Residual LanguageModel::run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const {
   const RotaryTable table = rotary_table(tokens.size(1));
-  const at::Tensor embeddings = embeddings_.to(options_.compute);
+  const at::Tensor embeddings = rounded(embeddings_, options_.compute);
   const bool embedded = embeddings.size(0) < tokens.numel();
   // Twice: the residual's rows and the projections are two uses of the table, in this order.
   std::vector<at::Tensor> x = {embeddings, embeddings};
@@ -130,9 +132,7 @@ RoundedForms LanguageModel::rounded_weights() const {
   RoundedForms forms{.type = options_.compute};
   if (options_.compute == options_.master) return forms;
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> weights = matrices();
-  weights.push_back(embeddings_);
-  if (!output_.is_same(embeddings_)) weights.push_back(output_);
+  const std::vector<at::Tensor> weights = large_weights();
   const RoundedWeights scope(weights, options_.compute);
   return rounded_forms(weights);
 }
@@ -141,16 +141,18 @@ at::Tensor LanguageModel::logits(const Residual& x) const {
   return mta::linear(add_rms_norm(x.x, x.update, norm_, kNormEps).normed, output_);
 }
 
-std::vector<at::Tensor> LanguageModel::matrices() const {
-  std::vector<at::Tensor> matrices;
+std::vector<at::Tensor> LanguageModel::large_weights() const {
+  std::vector<at::Tensor> weights;
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     // Those that multiply the same input are neighbours.
     for (const char* name : {"attention.wq", "attention.wk", "attention.wv", "attention.wo",
                              "feed_forward.w1", "feed_forward.w3", "feed_forward.w2"}) {
-      matrices.push_back(parameters_.at(fmt::format("layers.{}.{}.weight", layer, name)));
+      weights.push_back(parameters_.at(fmt::format("layers.{}.{}.weight", layer, name)));
     }
   }
-  return matrices;
+  weights.push_back(embeddings_);
+  if (!output_.is_same(embeddings_)) weights.push_back(output_);
+  return weights;
 }
 
 const RotaryTable& LanguageModel::rotary_table(std::int64_t positions) const {

@@ -48,7 +48,8 @@ class LanguageModel {
   LanguageModel(const ModelConfig& model, const AttentionConfig& attention, std::int64_t vocabulary,
                 const ModelOptions& options);
 
-  /// tokens [B, T] int64 -> logits [B, T - first_row, V] in the compute type.
+  /// tokens [B, T] int64 -> logits [B, T - first_row, V] in the compute type. On a GPU large
+  /// weights are rounded first, unless a RoundedWeights holds them.
   at::Tensor forward(const at::Tensor& tokens, const ForwardOptions& options = {}) const;
 
   /// The tokens [B, n] that follow those in `caches` (one for each layer, grown here; start with an
@@ -81,8 +82,8 @@ class LanguageModel {
   /// What the final norm reads of the next tokens.
   Residual decode_blocks(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
   at::Tensor logits(const Residual& x) const;
-  /// The large weights of all blocks.
-  std::vector<at::Tensor> matrices() const;
+  /// The matrices of all blocks, the embeddings and the output layer.
+  std::vector<at::Tensor> large_weights() const;
 
   ModelConfig config_;
   ModelOptions options_;
@@ -92,7 +93,7 @@ class LanguageModel {
   std::vector<std::vector<at::Tensor>> block_parameters_;
   at::Tensor norm_;                           // [D]
   at::Tensor output_;                         // [V, D]; the embeddings when they are tied
-  std::vector<at::Tensor> rounded_together_;  // at the start of each forward pass
+  std::vector<at::Tensor> rounded_together_;  // at the start of a forward pass
   mutable RotaryTable table_;                 // grown to the longest sequence seen
   mutable std::vector<RotaryTable> outgrown_;
 };

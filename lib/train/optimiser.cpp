@@ -5,6 +5,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -16,6 +17,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <stdexcept>
 #include <type_traits>
 
@@ -35,6 +37,14 @@ void copy_into(const at::Tensor& target, const std::map<std::string, at::Tensor>
   target.copy_(found->second);
 }
 
+#ifdef MTA_WITH_CUDA
+constexpr std::uintptr_t kAlignment = 16;  // bytes
+
+bool aligned(const at::Tensor& x) {
+  return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kAlignment == 0;
+}
+#endif
+
 bool covered_by_kernels(const std::vector<at::Tensor>& tensors) {
 #ifdef MTA_WITH_CUDA
   return std::all_of(tensors.begin(), tensors.end(), [](const at::Tensor& t) {
@@ -48,7 +58,10 @@ bool covered_by_kernels(const std::vector<at::Tensor>& tensors) {
 }  // namespace
 
 AdamW::AdamW(const Parameters& parameters, const TrainConfig& config)
-    : parameters_(parameters), config_(config), tensors_(parameters.tensors()) {
+    : parameters_(parameters),
+      config_(config),
+      tensors_(parameters.tensors()),
+      form_of_(tensors_.size()) {
   TORCH_CHECK(!tensors_.empty(), "a model without parameters");
   for (const at::Tensor& tensor : tensors_) {
     exp_avg_.push_back(at::zeros_like(tensor, tensor.options().requires_grad(false)));
@@ -66,14 +79,18 @@ at::Tensor AdamW::update(const Rate& learning_rate) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> gradients;
   gradients.reserve(tensors_.size());
-  for (const auto& [name, tensor] : parameters_.named()) {
-    TORCH_CHECK(tensor.grad().defined(), "parameter ", name, " got no gradient");
-    gradients.push_back(tensor.grad());
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    const at::Tensor& gradient = leaf(i).grad();
+    TORCH_CHECK(gradient.defined(), "parameter ", parameters_.named()[i].first, " got no gradient");
+    gradients.push_back(gradient);
   }
 
   step_.add_(1);
   if constexpr (std::is_same_v<Rate, at::Tensor>) {
     if (covered_by_kernels(tensors_)) return update_by_kernels(gradients, learning_rate);
+  }
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    gradients[i] = gradients[i].to(tensors_[i].scalar_type());
   }
   at::Tensor norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
   if (config_.clip) {
@@ -85,6 +102,7 @@ at::Tensor AdamW::update(const Rate& learning_rate) {
                     learning_rate, config_.betas[0], config_.betas[1], config_.weight_decay,
                     config_.eps, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{},
                     not_finite);
+  round_again();
   return norm;
 }
 
@@ -94,11 +112,13 @@ at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& gradients,
   std::vector<at::Tensor> contiguous;  // alive until the launch
   std::vector<train::cuda::AdamTensor> table;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    const at::Tensor& gradient = contiguous.emplace_back(gradients[i].contiguous());
+    at::Tensor& gradient = contiguous.emplace_back(gradients[i].contiguous());
+    if (!aligned(gradient)) gradient = gradient.clone();  // a part of a larger one
     table.push_back({.parameter = tensors_[i].mutable_data_ptr<float>(),
-                     .gradient = gradient.const_data_ptr<float>(),
+                     .gradient = gradient.const_data_ptr(),
                      .exp_avg = exp_avg_[i].mutable_data_ptr<float>(),
                      .exp_avg_sq = exp_avg_sq_[i].mutable_data_ptr<float>(),
+                     .rounded = form_of_[i].defined() ? form_of_[i].mutable_data_ptr() : nullptr,
                      .count = tensors_[i].numel()});
   }
   const auto count = static_cast<int>(table.size());
@@ -135,7 +155,42 @@ at::Tensor AdamW::update_by_kernels(const std::vector<at::Tensor>& /*gradients*/
 #endif
 
 void AdamW::forget_gradients() {
-  for (at::Tensor& tensor : tensors_) tensor.mutable_grad() = at::Tensor();
+  for (const auto& leaves : {tensors_, forms_.rounded}) {
+    for (const at::Tensor& leaf : leaves) leaf.mutable_grad() = at::Tensor();
+  }
+}
+
+void AdamW::keep_rounded(const RoundedForms& forms) {
+  TORCH_CHECK(forms.weights.empty() || forms.type == at::kBFloat16, "rounded to ", forms.type);
+  forms_ = forms;
+  form_of_.assign(tensors_.size(), at::Tensor());
+  for (std::size_t k = 0; k < forms.weights.size(); ++k) {
+    const auto found =
+        std::find_if(tensors_.begin(), tensors_.end(),
+                     [&](const at::Tensor& tensor) { return tensor.is_same(forms.weights[k]); });
+    TORCH_CHECK(found != tensors_.end(), "a rounded form of no parameter");
+    form_of_[static_cast<std::size_t>(found - tensors_.begin())] = forms_.rounded[k];
+    forms_.rounded[k].requires_grad_(true);
+  }
+  round_again();
+}
+
+void AdamW::refresh_rounded() {
+  for (std::size_t k = 0; k < versions_.size(); ++k) {
+    if (forms_.weights[k]._version() != versions_[k]) return round_again();
+  }
+}
+
+void AdamW::round_again() {
+  if (forms_.weights.empty()) return;
+  const at::NoGradGuard no_grad;
+  at::_foreach_copy_(forms_.rounded, forms_.weights);
+  versions_.clear();
+  for (const at::Tensor& weight : forms_.weights) versions_.push_back(weight._version());
+}
+
+const at::Tensor& AdamW::leaf(std::size_t i) const {
+  return form_of_[i].defined() ? form_of_[i] : tensors_[i];
 }
 
 std::map<std::string, at::Tensor> AdamW::state() const {

@@ -2,10 +2,12 @@
 #pragma once
 
 #include "lib/nn/parameters.h"
+#include "lib/nn/rounded_weights.h"
 #include "lib/train/config.h"
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -30,6 +32,14 @@ class AdamW {
   at::Tensor step(const at::Tensor& learning_rate);
   void forget_gradients();
 
+  /// From now on `forms` are kept up to date with the parameters that they are rounded from, and
+  /// step() takes those parameters' gradients from them: work inside a RoundedWeights of rounded()
+  /// leaves them there, in the narrow type.
+  void keep_rounded(const RoundedForms& forms);
+  const RoundedForms& rounded() const { return forms_; }
+  /// Rounds again what others than step() have changed through LibTorch, as a checkpoint's reader.
+  void refresh_rounded();
+
   /// "exp_avg.<parameter>", "exp_avg_sq.<parameter>" and "step": the state itself, not a copy.
   std::map<std::string, at::Tensor> state() const;
   /// Throws std::runtime_error when a tensor is missing or has another shape.
@@ -42,11 +52,18 @@ class AdamW {
   at::Tensor update_by_kernels(const std::vector<at::Tensor>& gradients,
                                const at::Tensor& learning_rate);
 
+  /// Where backward leaves the gradient of parameter i.
+  const at::Tensor& leaf(std::size_t i) const;
+  void round_again();
+
   const Parameters& parameters_;
   const TrainConfig config_;
   std::vector<at::Tensor> tensors_, exp_avg_, exp_avg_sq_;
-  at::Tensor step_;         // fp32 scalar on the device, as the fused operator wants it
-  at::Tensor blocks_done_;  // the kernels' counter, 0 between updates
+  at::Tensor step_;  // fp32 scalar on the device, as the fused operator wants it
+  RoundedForms forms_;
+  std::vector<at::Tensor> form_of_;     // of each parameter, undefined where it has none
+  std::vector<std::int64_t> versions_;  // of forms_.weights, as rounded
+  at::Tensor blocks_done_;              // the kernels' counter, 0 between updates
 };
 
 }  // namespace mta

@@ -2,6 +2,7 @@
 #include "lib/train/updater.h"
 
 #include "lib/core/error.h"
+#include "lib/nn/rounded_weights.h"
 #include "lib/ops/flash.h"
 #include "lib/train/schedule.h"
 #include "lib/train/tensors.h"
@@ -144,6 +145,9 @@ Updater::Updater(const LanguageModel& model, AdamW& optimiser, const TrainConfig
     : model_(model), optimiser_(optimiser), config_(config), options_(options) {
   check_graph(config, options.device);
   check_recompute(config, model, options.dropout);
+  // Gradients of parts of a batch are added up in the parameters' own type.
+  const bool keeps = !options.device.is_cpu() && config.accumulate == 1;
+  optimiser.keep_rounded(keeps ? model.rounded_weights() : RoundedForms{});
   if (options.device.is_cpu()) {
     use_.reason = "the device is the CPU";
   } else if (config.graph == GraphUse::Off) {
@@ -165,6 +169,7 @@ at::Tensor Updater::update(std::int64_t step, const Batch& batch) {
     ++use_.plain;
     return compute(on_host(step, rate, batch));
   }
+  optimiser_.refresh_rounded();
   Shape& shape = shape_of(batch);
   fill(shape, step, rate, batch);
   if (shape.may_record && !shape.graph && shape.plain >= kPlainFirst) record(shape);
@@ -232,6 +237,7 @@ void Updater::record(Shape& shape) {
 
 at::Tensor Updater::compute(const StepInput& input) {
   const std::int64_t parts = config_.accumulate;
+  const RoundedWeights kept(optimiser_.rounded());
   at::Tensor loss;
   for (std::int64_t i = 0; i < parts; ++i) {
     const TensorBatch part = part_of(input.batch, i, parts);

@@ -5,6 +5,7 @@
 #include "lib/core/error.h"
 #include "lib/model/decode.h"
 #include "lib/nn/cross_entropy.h"
+#include "lib/nn/rounded_weights.h"
 #include "tests/support/random_tensors.h"
 
 #include <ATen/TensorOperators.h>
@@ -14,6 +15,7 @@
 #include <ATen/ops/ones_like.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -192,6 +194,48 @@ TEST(LanguageModel, ComputesInBfloat16FromFloatMasters) {
       ASSERT_TRUE(tensor.grad().defined()) << parameter;
       EXPECT_EQ(tensor.grad().scalar_type(), at::kFloat) << parameter;
       EXPECT_TRUE(tensor.grad().isfinite().all().item<bool>()) << parameter;
+    }
+  }
+}
+
+/// Gradients of all parameters, those of `forms` (none: all are parameters') in their place.
+std::vector<at::Tensor> gradients_of_loss(const LanguageModel& model, const RoundedForms& forms,
+                                          const at::Tensor& tokens) {
+  const RoundedWeights given(forms);
+  model.forward(tokens).to(at::kFloat).square().sum().backward();
+  std::vector<at::Tensor> gradients;
+  for (const auto& [name, tensor] : model.parameters().named()) {
+    const auto found = std::find_if(
+        forms.weights.begin(), forms.weights.end(),
+        [&, &weight = tensor](const at::Tensor& other) { return other.is_same(weight); });
+    const bool has_form = found != forms.weights.end();
+    EXPECT_FALSE(has_form && tensor.grad().defined()) << name;
+    gradients.push_back(
+        has_form ? forms.rounded[static_cast<std::size_t>(found - forms.weights.begin())].grad()
+                 : tensor.grad());
+    tensor.mutable_grad() = at::Tensor();
+  }
+  return gradients;
+}
+
+TEST(LanguageModel, LeavesGradientsInTheRoundedWeightsThatItIsGiven) {
+  for (const bool tied : {true, false}) {
+    for (const std::int64_t length : {4, 9}) {  // fewer tokens than the vocabulary, and more
+      ModelConfig config = small();
+      config.tied_embeddings = tied;
+      LanguageModel model(config, preset("standard"), kVocabulary,
+                          {.seed = 4, .compute = at::kBFloat16});
+      check::randomise(model.parameters());
+      const at::Tensor tokens = check::random_tokens({2, length}, kVocabulary, "tokens");
+      const RoundedForms forms = model.rounded_weights();
+      for (const at::Tensor& form : forms.rounded) form.requires_grad_(true);
+      const std::vector<at::Tensor> found = gradients_of_loss(model, forms, tokens);
+      const std::vector<at::Tensor> wanted =
+          gradients_of_loss(model, {.type = at::kBFloat16}, tokens);
+      for (std::size_t i = 0; i < wanted.size(); ++i) {
+        const std::string& name = model.parameters().named()[i].first;
+        EXPECT_LE(check::relative_error(found[i], wanted[i]), 5e-3) << name << ", tied " << tied;
+      }
     }
   }
 }

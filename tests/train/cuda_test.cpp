@@ -74,6 +74,41 @@ TEST_F(CudaAdamW, UpdatesAsTheCpuDoes) {
   }
 }
 
+TEST_F(CudaAdamW, KeepsRoundedFormsAsTheCpuDoes) {
+  Parameters cpu = make_parameters(at::kCPU), gpu = make_parameters(at::kCUDA);
+  AdamW first(cpu, config_of(0.5)), second(gpu, config_of(0.5));
+  for (AdamW* optimiser : {&first, &second}) {
+    const Parameters& parameters = optimiser == &first ? cpu : gpu;
+    RoundedForms forms{.type = at::kBFloat16};
+    for (std::size_t i = 0; i < parameters.named().size(); i += 2) {  // every other one
+      forms.weights.push_back(parameters.named()[i].second);
+      forms.rounded.push_back(forms.weights.back().detach().to(at::kBFloat16));
+    }
+    optimiser->keep_rounded(forms);
+  }
+  for (int step = 1; step <= 3; ++step) {
+    for (AdamW* optimiser : {&first, &second}) {
+      set_gradients(optimiser == &first ? cpu : gpu, step);
+      const RoundedForms& forms = optimiser->rounded();
+      for (std::size_t k = 0; k < forms.weights.size(); ++k) {
+        forms.rounded[k].mutable_grad() = forms.weights[k].grad().to(at::kBFloat16);
+        forms.weights[k].mutable_grad() = at::Tensor();
+      }
+    }
+    const double norm = first.step(0.01).item<double>();
+    const at::Tensor rate = at::scalar_tensor(0.01, at::kFloat).to(at::kCUDA);
+    EXPECT_NEAR(second.step(rate).item<double>(), norm, 1e-5 * norm);
+  }
+  for (const auto& [name, tensor] : cpu.named()) {
+    EXPECT_LE(check::relative_error(gpu.at(name).cpu(), tensor), 1e-6) << name;
+  }
+  for (std::size_t k = 0; k < second.rounded().weights.size(); ++k) {
+    EXPECT_TRUE(at::equal(second.rounded().rounded[k].detach(),
+                          second.rounded().weights[k].detach().to(at::kBFloat16)))
+        << k;
+  }
+}
+
 TEST_F(CudaAdamW, AGradientThatIsNotFiniteChangesNothing) {
   Parameters parameters = make_parameters(at::kCUDA);
   AdamW optimiser(parameters, config_of(1));

@@ -136,6 +136,43 @@ TEST(AdamW, GoesOnFromItsState) {
   EXPECT_TRUE(at::equal(whole.at("b"), resumed.at("b")));
 }
 
+TEST(AdamW, KeepsRoundedFormsAndTakesTheirGradients) {
+  Parameters narrow = make_parameters(at::kFloat), wide = make_parameters(at::kFloat);
+  AdamW first(narrow, config_of()), second(wide, config_of());
+  const at::Tensor a = narrow.at("a");
+  first.keep_rounded(
+      {.weights = {a}, .rounded = {a.detach().to(at::kBFloat16)}, .type = at::kBFloat16});
+  const at::Tensor form = first.rounded().rounded.at(0);
+  for (int t = 1; t <= 3; ++t) {
+    set_gradients(narrow, t);
+    set_gradients(wide, t);
+    form.mutable_grad() = a.grad().to(at::kBFloat16);
+    a.mutable_grad() = at::Tensor();
+    wide.at("a").mutable_grad() = form.grad().to(at::kFloat);
+    EXPECT_EQ(first.step(0.01).item<float>(), second.step(0.01).item<float>());
+    EXPECT_TRUE(at::equal(a, wide.at("a")));
+    EXPECT_TRUE(at::equal(narrow.at("b"), wide.at("b")));
+    EXPECT_TRUE(at::equal(form.detach(), a.detach().to(at::kBFloat16)));
+    first.forget_gradients();
+    EXPECT_FALSE(form.grad().defined());
+  }
+}
+
+TEST(AdamW, RoundsAgainWhatOthersHaveChanged) {
+  Parameters parameters = make_parameters(at::kFloat);
+  AdamW optimiser(parameters, config_of());
+  const at::Tensor a = parameters.at("a");
+  optimiser.keep_rounded(
+      {.weights = {a}, .rounded = {a.detach().to(at::kBFloat16)}, .type = at::kBFloat16});
+  {
+    const at::NoGradGuard no_grad;
+    a.fill_(0.3);
+  }
+  EXPECT_FALSE(at::equal(optimiser.rounded().rounded.at(0).detach(), a.detach().to(at::kBFloat16)));
+  optimiser.refresh_rounded();
+  EXPECT_TRUE(at::equal(optimiser.rounded().rounded.at(0).detach(), a.detach().to(at::kBFloat16)));
+}
+
 TEST(AdamW, TakesTheRateAsATensor) {
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
     Parameters number = make_parameters(type), tensor = make_parameters(type);

@@ -13,11 +13,13 @@ namespace mta::train::cuda {
 using Stream = CUstream_st*;
 
 /// A parameter of `count` fp32 values with its gradient and moments. Pointers are 16-byte aligned.
+/// Where `rounded` is there, the gradient is bf16, too, and the new value is written to it as well.
 struct AdamTensor {
   float* parameter = nullptr;
-  const float* gradient = nullptr;
+  const void* gradient = nullptr;  // fp32 or bf16
   float* exp_avg = nullptr;
   float* exp_avg_sq = nullptr;
+  void* rounded = nullptr;  // bf16, or null
   std::int64_t count = 0;
 };
 
