@@ -141,18 +141,27 @@ Projected AttentionLayer::project(const at::Tensor& x, std::int64_t first) const
 
 at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTable& table,
                                    const AttentionOptions& options) const {
-  return forward(project(x, first_query(options.first_row)), table, options);
+  const std::int64_t first = first_query(options.first_row);
+  if (first > 0 || !x.is_cuda()) return forward(project(x, first), table, options);
+  return attend_rotated(
+      rotate_joint(linear_group(x, {wq_, wk_, wv_}), table, shape_.heads, weight_maps_), 0,
+      options);
 }
 
 at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable& table,
                                    const AttentionOptions& options) const {
   const std::int64_t first = projected.k.size(1) - projected.q.size(1);
-  const at::Tensor q = rotate(split_heads(projected.q, shape_.heads), table, first);
-  const at::Tensor k = rotate(split_heads(projected.k, shape_.heads), table, 0);
-  const at::Tensor v = split_heads(projected.v, weight_maps_);
-  return attend_and_project({.q = q.transpose(1, 2),
-                             .k = k.transpose(1, 2),
-                             .v = v.transpose(1, 2),
+  return attend_rotated({rotate(split_heads(projected.q, shape_.heads), table, first),
+                         rotate(split_heads(projected.k, shape_.heads), table, 0),
+                         split_heads(projected.v, weight_maps_)},
+                        first, options);
+}
+
+at::Tensor AttentionLayer::attend_rotated(const std::vector<at::Tensor>& qkv, std::int64_t first,
+                                          const AttentionOptions& options) const {
+  return attend_and_project({.q = qkv[0].transpose(1, 2),
+                             .k = qkv[1].transpose(1, 2),
+                             .v = qkv[2].transpose(1, 2),
                              .first_row = first,
                              .dropout = options.dropout,
                              .workspace_bytes = workspace_bytes_},

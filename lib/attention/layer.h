@@ -108,6 +108,9 @@ class AttentionLayer {
   std::string decoding_path(const AttendInput& input) const;
   /// Rotated queries, keys and values -> output rows from first_row on, projected. [B, n, D]
   at::Tensor attend_and_project(const AttendInput& input, const AttentionOptions& options) const;
+  /// q and k rotated, and v, each [B, T, H, d]; q from token `first` on.
+  at::Tensor attend_rotated(const std::vector<at::Tensor>& qkv, std::int64_t first,
+                            const AttentionOptions& options) const;
   /// Of x [B, n, D], rotated by the table's rows from `first` on, as a cache takes them.
   Projected rotated(const at::Tensor& x, const RotaryTable& table, std::int64_t first) const;
   /// What attend_newest() gives, with the stages on the output that are left, projected.

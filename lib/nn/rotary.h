@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace mta {
 
@@ -24,5 +25,14 @@ RotaryTable make_rotary_table(std::int64_t positions, std::int64_t head_dim, dou
 /// (x0, x1) -> (x0 cos - x1 sin, x0 sin + x1 cos) for each pair of neighbours, in the table's type.
 /// x [B, T, H, d], row t at position first_position + t -> [B, T, H, d] in the type of x.
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, std::int64_t first_position);
+
+/// Views of queries, keys and values that stand side by side in joint [B, T, 3 D]: [B, T, H, D / H]
+/// twice and [B, T, H', D / H'].
+std::vector<at::Tensor> joint_parts(const at::Tensor& joint, std::int64_t heads,
+                                    std::int64_t value_heads);
+/// The same, the first two rotated from position 0 on. On a GPU the gradient of `joint` is written
+/// in one pass.
+std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const RotaryTable& table,
+                                     std::int64_t heads, std::int64_t value_heads);
 
 }  // namespace mta

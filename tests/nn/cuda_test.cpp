@@ -161,6 +161,31 @@ TEST_F(CudaFunctions, Rotary) {
   }
 }
 
+TEST_F(CudaFunctions, RotaryOfAJointProduct) {
+  const auto table_of = [](const at::Tensor& x, std::int64_t d) {
+    const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    return make_rotary_table(64, d, 1000, x.options().dtype(wide));
+  };
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {8, 48, 96}) {
+      for (const std::int64_t value_heads : {2, 4}) {
+        const auto fused = [&](const Tensors& t) {
+          Tensors parts = rotate_joint(t[0], table_of(t[0], d), 4, value_heads);
+          return Tensors{parts[0].transpose(1, 2), parts[1], parts[2].transpose(1, 2)};
+        };
+        const auto separate = [&](const Tensors& t) {
+          Tensors parts = joint_parts(t[0], 4, value_heads);
+          const RotaryTable table = table_of(t[0], d);
+          return Tensors{rotate(parts[0], table, 0).transpose(1, 2), rotate(parts[1], table, 0),
+                         parts[2].transpose(1, 2)};
+        };
+        expect_as_exact(fused, separate, {on_gpu({3, 37, 3 * 4 * d}, "joint", type)},
+                        "d " + std::to_string(d));
+      }
+    }
+  }
+}
+
 TEST_F(CudaFunctions, FeedForward) {
   const auto separate = [](const Tensors& t) {
     return Tensors{at::linear(at::silu(at::linear(t[0], t[1])) * at::linear(t[0], t[3]), t[2])};

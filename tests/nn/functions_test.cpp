@@ -73,6 +73,16 @@ TEST(Rotary, TurnsEachPairByItsAngle) {
   EXPECT_LE(relative_error(rotate(x.to(at::kBFloat16), narrow, 4), y), 1e-2);
 }
 
+TEST(Rotary, OfAJointProductTurnsQueriesAndKeysAlone) {
+  const at::Tensor joint = random_tensor({2, 5, 36}, "joint");
+  const RotaryTable table = make_rotary_table(9, 6, 100, at::kDouble);
+  const std::vector<at::Tensor> parts = rotate_joint(joint, table, 2, 3);
+  ASSERT_EQ(parts.size(), 3U);
+  EXPECT_TRUE(parts[0].equal(rotate(joint.narrow(2, 0, 12).reshape({2, 5, 2, 6}), table, 0)));
+  EXPECT_TRUE(parts[1].equal(rotate(joint.narrow(2, 12, 12).reshape({2, 5, 2, 6}), table, 0)));
+  EXPECT_TRUE(parts[2].equal(joint.narrow(2, 24, 12).reshape({2, 5, 3, 4})));
+}
+
 TEST(Rotary, GradientsMatchCentralDifferences) {
   const at::Tensor x = leaf({2, 4, 3, 6}, "x"), out = random_tensor({2, 4, 3, 6}, "out");
   const RotaryTable table = make_rotary_table(6, 6, 100, at::kDouble);

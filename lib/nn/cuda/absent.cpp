@@ -16,6 +16,10 @@ Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double)
 at::Tensor rotate(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   TORCH_CHECK(false, "rotate: this build is without CUDA");
 }
+std::vector<at::Tensor> rotate_joint(const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                                     std::int64_t, std::int64_t) {
+  TORCH_CHECK(false, "rotate_joint: this build is without CUDA");
+}
 at::Tensor gated(const at::Tensor&) { TORCH_CHECK(false, "gated: this build is without CUDA"); }
 at::Tensor cross_entropy(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   TORCH_CHECK(false, "cross_entropy: this build is without CUDA");

@@ -102,40 +102,91 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   }
 };
 
+Strides strides_of(const at::Tensor& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }
+
+/// x and y [B, T, H, d] of any strides that covers_rotate() accepts.
+RotationPart rotation_part(const at::Tensor& x, const at::Tensor& y, bool turns) {
+  return {.x = x.const_data_ptr(),
+          .y = y.mutable_data_ptr(),
+          .heads = x.size(2),
+          .d = x.size(3),
+          .x_strides = strides_of(x),
+          .y_strides = strides_of(y),
+          .turns = turns};
+}
+
+/// Table: cos, sin. The first `turned` of the parts turn.
+void rotate_parts(const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& y,
+                  std::size_t turned, const variable_list& table, float direction) {
+  Rotation call{.type = type_of(x[0]),
+                .count = static_cast<int>(x.size()),
+                .cos = table[0].const_data_ptr<float>(),
+                .sin = table[1].const_data_ptr<float>(),
+                .batch = x[0].size(0),
+                .positions = x[0].size(1),
+                .direction = direction};
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    call.parts[i] = rotation_part(x[i], y[i], i < turned);
+  }
+  check(cuda::rotate(call, stream_of(x[0])), "rotate");
+}
+
+/// A gradient in strides that the kernel can read.
+at::Tensor fitting(const at::Tensor& grad, const at::Tensor& cos) {
+  return covers_rotate(grad, cos) ? grad : grad.contiguous();
+}
+
 struct RotateFunction : torch::autograd::Function<RotateFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
                             const at::Tensor& sin) {
     context->save_for_backward({cos, sin});
-    return turned(x, cos, sin, 1);
+    at::Tensor y = at::empty(x.sizes(), x.options());
+    rotate_parts({x}, {y}, 1, {cos, sin}, 1);
+    return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list table = context->get_saved_variables();
-    const at::Tensor& grad = grads[0];
-    const bool fits = covers_rotate(grad, table[0]);
-    return {turned(fits ? grad : grad.contiguous(), table[0], table[1], -1), at::Tensor(),
-            at::Tensor()};
+    const at::Tensor grad = fitting(grads[0], table[0]);
+    const at::Tensor grad_x = at::empty(grad.sizes(), grad.options());
+    rotate_parts({grad}, {grad_x}, 1, table, -1);
+    return {grad_x, at::Tensor(), at::Tensor()};
+  }
+};
+
+/// Queries, keys and values out of one product; backward writes their gradients side by side.
+struct RotateJointFunction : torch::autograd::Function<RotateJointFunction> {
+  static variable_list forward(AutogradContext* context, const at::Tensor& joint,
+                               const at::Tensor& cos, const at::Tensor& sin, std::int64_t heads,
+                               std::int64_t value_heads) {
+    context->save_for_backward({cos, sin});
+    context->saved_data["heads"] = heads;
+    context->saved_data["value_heads"] = value_heads;
+    const std::vector<at::Tensor> parts = joint_parts(joint, heads, value_heads);
+    const at::Tensor q = at::empty(parts[0].sizes(), joint.options());
+    const at::Tensor k = at::empty(parts[1].sizes(), joint.options());
+    rotate_parts({parts[0], parts[1]}, {q, k}, 2, {cos, sin}, 1);
+    // Not a view: each output of an autograd function keeps a history of its own.
+    at::Tensor v = at::empty({0}, joint.options().requires_grad(false));
+    v.set_(joint.storage(), parts[2].storage_offset(), parts[2].sizes(), parts[2].strides());
+    return {q, k, v};
   }
 
-  static at::Tensor turned(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
-                           float direction) {
-    at::Tensor y = at::empty(x.sizes(), x.options());
-    check(cuda::rotate({.type = type_of(x),
-                        .x = x.const_data_ptr(),
-                        .cos = cos.const_data_ptr<float>(),
-                        .sin = sin.const_data_ptr<float>(),
-                        .y = y.mutable_data_ptr(),
-                        .batch = x.size(0),
-                        .positions = x.size(1),
-                        .heads = x.size(2),
-                        .d = x.size(3),
-                        .batch_stride = x.stride(0),
-                        .position_stride = x.stride(1),
-                        .head_stride = x.stride(2),
-                        .direction = direction},
-                       stream_of(x)),
-          "rotate");
-    return y;
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const variable_list table = context->get_saved_variables();
+    std::vector<at::Tensor> from;
+    std::int64_t width = 0;
+    for (const at::Tensor& grad : grads) {
+      from.push_back(fitting(grad, table[0]));
+      width += grad.size(2) * grad.size(3);
+    }
+    const at::Tensor grad_joint =
+        at::empty({grads[0].size(0), grads[0].size(1), width}, grads[0].options());
+    rotate_parts(from,
+                 joint_parts(grad_joint, context->saved_data["heads"].toInt(),
+                             context->saved_data["value_heads"].toInt()),
+                 2, table, -1);
+    return {grad_joint, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -195,6 +246,12 @@ bool covers_rotate(const at::Tensor& x, const at::Tensor& cos) {
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
   return RotateFunction::apply(x, cos.contiguous(), sin.contiguous());
+}
+
+std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const at::Tensor& cos,
+                                     const at::Tensor& sin, std::int64_t heads,
+                                     std::int64_t value_heads) {
+  return RotateJointFunction::apply(joint, cos.contiguous(), sin.contiguous(), heads, value_heads);
 }
 
 bool covers_gated(const at::Tensor& ab) {

@@ -9,6 +9,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <vector>
+
 namespace mta::nn::cuda {
 
 /// x [..., D], update like x or undefined, weight [D] in fp32.
@@ -19,6 +22,10 @@ Normed rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor&
 /// x [B, T, H, d] with the last stride 1; cos and sin [T, d] in fp32.
 bool covers_rotate(const at::Tensor& x, const at::Tensor& cos);
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+/// lib/nn/rotary.h; each of joint_parts() is covered.
+std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const at::Tensor& cos,
+                                     const at::Tensor& sin, std::int64_t heads,
+                                     std::int64_t value_heads);
 
 /// silu(a) b of ab [..., 2 F], a before b -> [..., F].
 bool covers_gated(const at::Tensor& ab);

@@ -46,16 +46,29 @@ struct RmsNormBackward {
   std::int64_t rows = 0, d = 0;
 };
 
+/// Of a tensor [batch, positions, heads, d], in values; the last is 1.
+struct Strides {
+  std::int64_t batch = 0, position = 0, head = 0;
+};
+
+/// One tensor, turned or copied.
+struct RotationPart {
+  const void* x = nullptr;  // [batch, positions, heads, d]
+  void* y = nullptr;        // the same
+  std::int64_t heads = 0, d = 0;
+  Strides x_strides = {}, y_strides = {};
+  bool turns = true;
+};
+
 /// Turns pairs of neighbours by the angles of their position: lib/nn/rotary.h.
 struct Rotation {
   Type type = Type::Float;
-  const void* x = nullptr;     // [batch, positions, heads, d]; last stride 1
-  const float* cos = nullptr;  // [positions, d]
+  RotationPart parts[3] = {};
+  int count = 1;               // of them
+  const float* cos = nullptr;  // [positions, d]; parts that are turned have the same d
   const float* sin = nullptr;  // [positions, d], negative for the first of a pair
-  void* y = nullptr;           // [batch, positions, heads, d], contiguous
-  std::int64_t batch = 0, positions = 0, heads = 0, d = 0;
-  std::int64_t batch_stride = 0, position_stride = 0, head_stride = 0;  // of x, in values
-  float direction = 1;                                                  // -1 turns backwards
+  std::int64_t batch = 0, positions = 0;
+  float direction = 1;  // -1 turns backwards
 };
 
 /// y = silu(a) b, where a row holds a and then b.
