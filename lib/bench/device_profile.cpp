@@ -28,7 +28,7 @@ const std::vector<Part>& parts() {
       {"gate", {"Gated"}},
       {"loss", {"CrossEntropy", "nll_loss", "LogSoftMax"}},
       {"embedding",
-       {"embedding", "compute_grad_weight", "sum_and_scatter", "segment", "RadixSort",
+       {"AddRows", "embedding", "compute_grad_weight", "sum_and_scatter", "segment", "RadixSort",
         "indexSelect", "gather_kernel"}},
       {"attention", {"mta::kernels", "flash", "fmha", "cudnn"}},
       {"matrix products", {"gemm", "nvjet", "cutlass", "splitK", "cublas", "gemv"}},

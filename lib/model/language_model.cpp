@@ -5,6 +5,7 @@
 #include "lib/nn/recompute.h"
 #include "lib/nn/rms_norm.h"
 #include "lib/nn/rounded_weights.h"
+#include "lib/nn/shared_table.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 
 namespace mta {
 
@@ -41,9 +43,18 @@ LanguageModel::LanguageModel(const ModelConfig& model, const AttentionConfig& at
 }
 
 at::Tensor LanguageModel::forward(const at::Tensor& tokens, const ForwardOptions& options) const {
-  if (!rounded_forms({embeddings_}).weights.empty()) return logits(run_blocks(tokens, options));
-  const RoundedWeights rounded(rounded_together_, options_.compute);
-  return logits(run_blocks(tokens, options));
+  std::optional<RoundedWeights> together;
+  if (rounded_forms({embeddings_}).weights.empty()) {
+    together.emplace(rounded_together_, options_.compute);
+  }
+  const at::Tensor table = rounded(embeddings_, options_.compute);
+  if (table.size(0) < tokens.numel()) {
+    // Twice: the residual's rows and the projections are two uses of the table, in this order.
+    return logits(run_blocks({table, table}, tokens, options), output_);
+  }
+  const SharedTable shared = share_table(table, tokens);
+  const bool tied = output_.is_same(embeddings_);
+  return logits(run_blocks({shared.rows}, tokens, options), tied ? shared.whole : output_);
 }
 
 AttentionOptions LanguageModel::attention_options(std::size_t layer,
@@ -57,13 +68,10 @@ AttentionOptions LanguageModel::attention_options(std::size_t layer,
           .tap = options.tap};
 }
 
-Residual LanguageModel::run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const {
+Residual LanguageModel::run_blocks(std::vector<at::Tensor> x, const at::Tensor& tokens,
+                                   const ForwardOptions& options) const {
   const RotaryTable table = rotary_table(tokens.size(1));
-  const at::Tensor embeddings = rounded(embeddings_, options_.compute);
-  const bool embedded = embeddings.size(0) < tokens.numel();
-  // Twice: the residual's rows and the projections are two uses of the table, in this order.
-  std::vector<at::Tensor> x = {embeddings, embeddings};
-  if (!embedded) x = {at::embedding(embeddings, tokens)};
+  const bool embedded = x.size() > 1;
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     // All by value, for what is called again in the backward pass.
     const Work block = [&block = blocks_[layer], table, tokens, from_table = embedded && layer == 0,
@@ -84,14 +92,15 @@ Residual LanguageModel::run_blocks(const at::Tensor& tokens, const ForwardOption
 }
 
 at::Tensor LanguageModel::decode(const at::Tensor& tokens, std::vector<KvCache>& caches) const {
-  return logits(decode_blocks(tokens, caches));
+  return logits(decode_blocks(tokens, caches), output_);
 }
 
 at::Tensor LanguageModel::decode_last(const at::Tensor& tokens,
                                       std::vector<KvCache>& caches) const {
   const Residual x = decode_blocks(tokens, caches);
   const std::int64_t last = tokens.size(1) - 1;
-  return logits({.x = x.x.narrow(1, last, 1), .update = x.update.narrow(1, last, 1)}).select(1, 0);
+  return logits({.x = x.x.narrow(1, last, 1), .update = x.update.narrow(1, last, 1)}, output_)
+      .select(1, 0);
 }
 
 Residual LanguageModel::decode_blocks(const at::Tensor& tokens,
@@ -117,7 +126,7 @@ at::Tensor LanguageModel::decode_at(const at::Tensor& token, const at::Tensor& p
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     x = blocks_[layer].decode_at(x, place, caches.at(layer));
   }
-  return logits(x).select(1, 0);
+  return logits(x, output_).select(1, 0);
 }
 
 std::string LanguageModel::no_decode_at_because(const std::vector<KvCache>& caches) const {
@@ -137,8 +146,8 @@ RoundedForms LanguageModel::rounded_weights() const {
   return rounded_forms(weights);
 }
 
-at::Tensor LanguageModel::logits(const Residual& x) const {
-  return mta::linear(add_rms_norm(x.x, x.update, norm_, kNormEps).normed, output_);
+at::Tensor LanguageModel::logits(const Residual& x, const at::Tensor& output) const {
+  return mta::linear(add_rms_norm(x.x, x.update, norm_, kNormEps).normed, output);
 }
 
 std::vector<at::Tensor> LanguageModel::large_weights() const {

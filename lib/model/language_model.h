@@ -77,11 +77,13 @@ class LanguageModel {
   const RotaryTable& rotary_table(std::int64_t positions) const;
   /// What attention layer `layer` is told.
   AttentionOptions attention_options(std::size_t layer, const ForwardOptions& options) const;
-  /// The blocks, from the tokens to what the final norm reads.
-  Residual run_blocks(const at::Tensor& tokens, const ForwardOptions& options) const;
+  /// The blocks, from the tokens' embeddings [B, T, D], or from the table of them, twice, to what
+  /// the final norm reads.
+  Residual run_blocks(std::vector<at::Tensor> x, const at::Tensor& tokens,
+                      const ForwardOptions& options) const;
   /// What the final norm reads of the next tokens.
   Residual decode_blocks(const at::Tensor& tokens, std::vector<KvCache>& caches) const;
-  at::Tensor logits(const Residual& x) const;
+  at::Tensor logits(const Residual& x, const at::Tensor& output) const;
   /// The matrices of all blocks, the embeddings and the output layer.
   std::vector<at::Tensor> large_weights() const;
 

@@ -20,6 +20,8 @@ TEST(PartOfStep, GoesByTheKernelsName) {
        "loss"},
       {"void at::native::(anonymous namespace)::embedding_backward_feature_kernel<float>(int)",
        "embedding"},
+      {"void mta::nn::cuda::(anonymous namespace)::add_rows_kernel<float>(mta::nn::cuda::AddRows)",
+       "embedding"},
       {"void mta::kernels::(anonymous namespace)::post_kernel<2>(mta::kernels::Extent)",
        "attention"},
       {"void flash::flash_bwd_kernel<Flash_bwd_kernel_traits<128>>(flash::Flash_bwd_params)",

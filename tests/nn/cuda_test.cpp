@@ -5,6 +5,7 @@
 #include "lib/nn/rms_norm.h"
 #include "lib/nn/rotary.h"
 #include "lib/nn/rounded_weights.h"
+#include "lib/nn/shared_table.h"
 #include "tests/support/random_tensors.h"
 
 #include <ATen/Context.h>
@@ -258,6 +259,42 @@ TEST_F(CudaFunctions, LookupsAreThoseOfAnEmbedding) {
           [&](const Tensors& t) { return Tensors{at::embedding(t[0], index.to(t[0].device()))}; },
           {table}, std::to_string(rows) + " rows");
     }
+  }
+}
+
+TEST_F(CudaFunctions, ASharedTableHasTheGradientsOfBothUses) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::uint32_t vocabulary : {1U, 7U, 500U, 5000U}) {
+      for (const std::int64_t d : {8, 24, 1536, 2056}) {
+        const at::Tensor index = check::random_tokens({3, 67}, vocabulary, "index");
+        const at::Tensor x = random_tensor({5, d}, "x").to(type);
+        const auto used = [&](bool shared) {
+          return [&, shared](const Tensors& t) {
+            const at::Tensor tokens = index.to(t[0].device());
+            const SharedTable table =
+                shared ? share_table(t[0], tokens) : SharedTable{at::embedding(t[0], tokens), t[0]};
+            return Tensors{table.rows, at::linear(x.to(t[0].options()), table.whole)};
+          };
+        };
+        expect_as_exact(used(true), used(false), {on_gpu({vocabulary, d}, "table", type)},
+                        std::to_string(vocabulary) + " tokens, d " + std::to_string(d));
+      }
+    }
+  }
+}
+
+TEST_F(CudaFunctions, ASharedTableMayBeUsedOnce) {
+  const at::Tensor index = check::random_tokens({50}, 20, "index");
+  for (const bool rows : {true, false}) {
+    expect_as_exact(
+        [&](const Tensors& t) {
+          const SharedTable table = share_table(t[0], index.to(t[0].device()));
+          return Tensors{rows ? table.rows : table.whole * 2};
+        },
+        [&](const Tensors& t) {
+          return Tensors{rows ? at::embedding(t[0], index.to(t[0].device())) : t[0] * 2};
+        },
+        {on_gpu({20, 16}, "table", at::kFloat)}, rows ? "rows alone" : "the whole alone");
   }
 }
 

@@ -9,6 +9,7 @@ bool covers_rms_norm(const at::Tensor&, const at::Tensor&) { return false; }
 bool covers_rotate(const at::Tensor&, const at::Tensor&) { return false; }
 bool covers_gated(const at::Tensor&) { return false; }
 bool covers_cross_entropy(const at::Tensor&) { return false; }
+bool covers_add_rows(const at::Tensor&) { return false; }
 
 Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
   TORCH_CHECK(false, "rms_norm: this build is without CUDA");
@@ -27,6 +28,9 @@ at::Tensor cross_entropy(const at::Tensor&, const at::Tensor&, const at::Tensor&
 at::Tensor cross_entropy_backward(const at::Tensor&, const at::Tensor&, const at::Tensor&,
                                   const at::Tensor&) {
   TORCH_CHECK(false, "cross_entropy_backward: this build is without CUDA");
+}
+void add_rows(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
+  TORCH_CHECK(false, "add_rows: this build is without CUDA");
 }
 
 }  // namespace mta::nn::cuda

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/sort.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -295,6 +296,27 @@ at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& ta
                                      stream_of(logits)),
         "cross_entropy_backward");
   return grad_logits;
+}
+
+bool covers_add_rows(const at::Tensor& table) {
+  return narrow(table) && table.dim() == 2 && table.size(1) % kVector == 0;
+}
+
+void add_rows(const at::Tensor& table, const at::Tensor& tokens, const at::Tensor& rows) {
+  TORCH_CHECK(table.is_contiguous() && aligned(table) && rows.scalar_type() == table.scalar_type(),
+              "add_rows: table ", table.toString(), " of strides ", table.strides());
+  const auto [sorted, order] = at::sort(tokens, /*stable=*/std::optional<bool>(true));
+  const at::Tensor from = rows.contiguous();
+  TORCH_CHECK(aligned(from), "add_rows: rows are not aligned");
+  check(cuda::add_rows({.type = type_of(table),
+                        .table = table.mutable_data_ptr(),
+                        .sorted = sorted.const_data_ptr<std::int64_t>(),
+                        .order = order.const_data_ptr<std::int64_t>(),
+                        .rows = from.const_data_ptr(),
+                        .count = tokens.numel(),
+                        .d = table.size(1)},
+                       stream_of(table)),
+        "add_rows");
 }
 
 }  // namespace mta::nn::cuda

@@ -40,4 +40,9 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
 at::Tensor cross_entropy_backward(const at::Tensor& logits, const at::Tensor& targets,
                                   const at::Tensor& log_sums, const at::Tensor& grad);
 
+/// table [V, D] += rows [N, D] at tokens [N], the sum of a token's rows rounded once; not
+/// differentiable. Equal calls give equal bits.
+bool covers_add_rows(const at::Tensor& table);
+void add_rows(const at::Tensor& table, const at::Tensor& tokens, const at::Tensor& rows);
+
 }  // namespace mta::nn::cuda

@@ -108,6 +108,16 @@ struct CrossEntropyBackward {
   std::int64_t rows = 0, vocabulary = 0, no_target = -1;
 };
 
+/// table[token] += the sum of all rows of that token, a token once.
+struct AddRows {
+  Type type = Type::Float;
+  void* table = nullptr;                 // [tokens there are, d]
+  const std::int64_t* sorted = nullptr;  // [count], tokens in ascending order
+  const std::int64_t* order = nullptr;   // [count], the row of each
+  const void* rows = nullptr;            // [count, d]
+  std::int64_t count = 0, d = 0;
+};
+
 /// Rows of `parts` of a RmsNormBackward: each is a sum over a share of the rows.
 std::int64_t norm_parts(Type type, std::int64_t rows, std::int64_t d);
 
@@ -119,5 +129,6 @@ const char* gated(const Gated& call, Stream stream);
 const char* gated_backward(const GatedBackward& call, Stream stream);
 const char* cross_entropy(const CrossEntropy& call, Stream stream);
 const char* cross_entropy_backward(const CrossEntropyBackward& call, Stream stream);
+const char* add_rows(const AddRows& call, Stream stream);
 
 }  // namespace mta::nn::cuda
