@@ -144,13 +144,33 @@ struct BackwardRow {
   }
 };
 
+/// The block's part of the weight's gradient: those of its groups added up in their order.
+template <int Warps>
+__device__ void write_part(const RmsNormBackward& call, int group, int column,
+                           const float (&grad_weight)[kEight]) {
+  using Group = Share<Warps>;
+  extern __shared__ float total[];  // [d]
+  const int d = static_cast<int>(call.d);
+  for (int g = 0; g < Group::kGroups; ++g) {
+    if (g == group && column < d) {
+#pragma unroll
+      for (int i = 0; i < kEight; ++i) {
+        total[column + i] = (g == 0 ? 0 : total[column + i]) + grad_weight[i];
+      }
+    }
+    __syncthreads();
+  }
+  for (int c = static_cast<int>(threadIdx.x); c < d; c += Group::kThreads) {
+    call.parts[static_cast<std::int64_t>(blockIdx.x) * d + c] = total[c];
+  }
+}
+
 /// With g = grad_y weight:  grad_x = scale g - sum scale^3 mean(g sum) + grad_sum, and
 /// grad_weight = sum over rows of grad_y sum scale.
 template <class T, int Warps>
 __global__ void __launch_bounds__(Share<Warps>::kThreads, Share<Warps>::kBackwardBlocks)
     backward_kernel(RmsNormBackward call) {
   using Group = Share<Warps>;
-  extern __shared__ float total[];  // [d]
   const int d = static_cast<int>(call.d), thread = static_cast<int>(threadIdx.x);
   const int group = thread / Group::kGroupThreads;
   const int column = thread % Group::kGroupThreads * kEight;
@@ -177,18 +197,7 @@ __global__ void __launch_bounds__(Share<Warps>::kThreads, Share<Warps>::kBackwar
                     dots[r] / static_cast<float>(d));
     }
   }
-  for (int g = 0; g < Group::kGroups; ++g) {  // in the order of the groups
-    if (g == group && column < d) {
-#pragma unroll
-      for (int i = 0; i < kEight; ++i) {
-        total[column + i] = (g == 0 ? 0 : total[column + i]) + grad_weight[i];
-      }
-    }
-    __syncthreads();
-  }
-  for (int c = thread; c < d; c += Group::kThreads) {
-    call.parts[static_cast<std::int64_t>(blockIdx.x) * d + c] = total[c];
-  }
+  write_part<Warps>(call, group, column, grad_weight);
 }
 
 /// Adds up the parts of 32 columns, in order: each warp a share of them, then the shares.
