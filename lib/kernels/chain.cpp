@@ -87,12 +87,14 @@ DropoutArgs Chain::dropout() const {
 }
 
 RowStatistics Chain::statistics() const {
-  return {at<float2>(plan_.softmax_partials), chunk_.rows.begin, plan_.rows, plan_.key_tiles};
+  const bool by_strip = mixing_alone(problem_) && problem_.mix_before.weight != nullptr;
+  return {at<float2>(plan_.softmax_partials), chunk_.rows.begin, plan_.rows, plan_.key_tiles,
+          by_strip ? plan_.launch.mixing_keys / kTileKeys : 1};
 }
 
 RowDots Chain::dots() const {
   return {at<float>(plan_.dot_partials), chunk_.softmax_rows.begin, plan_.rows + kSpareRows,
-          plan_.key_tiles};
+          plan_.key_tiles, mixing_alone(problem_) ? plan_.launch.mixing_keys / kTileKeys : 1};
 }
 
 MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {

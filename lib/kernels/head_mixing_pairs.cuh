@@ -21,8 +21,8 @@ struct PointPair {
 /// fp32 [n][e]: head of slot 2 n + e % 2, key 2 t + e / 2 of the lane's group.
 using PairValues = float[2][4];
 
-__device__ inline PointPair point_pair(const HalfPoints& x, int t) {
-  const auto word = [&](int slot) { return (&x.chunk[slot].x)[t % 2]; };
+__device__ inline PointPair point_pair(const Points& x, int t) {
+  const auto word = [&](int slot) { return (&x.chunk[slot].x)[t]; };
   constexpr unsigned kEven = 0x5410u, kOdd = 0x7632u;
   return {{__byte_perm(word(0), word(1), kEven), __byte_perm(word(0), word(1), kOdd),
            __byte_perm(word(2), word(3), kEven), __byte_perm(word(2), word(3), kOdd)}};
@@ -59,11 +59,11 @@ __device__ inline void mix_pair(PairValues& out, const WeightBlock& w, const Poi
 template <class From, class To>
 __device__ inline PointPair across_points(const PointPair& x) {
   const WeightBlock one = identity_weights<From>();
-  float even[4] = {}, odd[4] = {};
-  mma_k16<From>(even, one.a[0], one.a[1], one.a[2], one.a[3], x.a[0], x.a[2]);
-  mma_k16<From>(odd, one.a[0], one.a[1], one.a[2], one.a[3], x.a[1], x.a[3]);
-  return {{pack<To>(even[0], even[1]), pack<To>(even[2], even[3]), pack<To>(odd[0], odd[1]),
-           pack<To>(odd[2], odd[3])}};
+  float low[4] = {}, high[4] = {};  // heads g, g+8: points 2q, 2q+1, 2q+8, 2q+9
+  mma_k16<From>(low, one.a[0], one.a[1], one.a[2], one.a[3], x.a[0], x.a[1]);
+  mma_k16<From>(high, one.a[0], one.a[1], one.a[2], one.a[3], x.a[2], x.a[3]);
+  return {{pack<To>(low[0], low[1]), pack<To>(high[0], high[1]), pack<To>(low[2], low[3]),
+           pack<To>(high[2], high[3])}};
 }
 
 /// sums[row head, column head] += rows columns^T over 16 points, both from across_points.
@@ -82,6 +82,50 @@ __device__ inline WeightBlock weights_or_identity(const Number* blocks, int unit
   return blocks == nullptr ? identity_weights<E>() : load_weights(blocks + unit * kMixingBlock);
 }
 
+/// The tiles of kMaps maps under way: [stage, map, slot, warp, 32 pieces]. Lane (g, q) keeps its
+/// pieces of even slots at place 4 g + q with two bits of g added to the lowest three, those of odd
+/// slots beside it: eight lanes at a time then use all banks once, whether they copy or read their
+/// own pieces or each other's.
+template <int kMaps>
+class TileRing {
+ public:
+  __device__ explicit TileRing(uint4* shared)
+      : warp_(shared + threadIdx.x / kWarp * kWarp),
+        own_((4 * lane_place().g + lane_place().q) ^ (lane_place().g & 6)) {}
+
+  /// Copies one piece; zeros when not `valid`.
+  __device__ void start(int stage, int map, int slot, const Number* source, bool valid) const {
+    copy_async(reinterpret_cast<Number*>(own(stage, map, slot)), source, valid);
+  }
+  /// The lane's own pieces, by slot.
+  __device__ Points own(int stage, int map) const {
+    return {{*own(stage, map, 0), *own(stage, map, 1), *own(stage, map, 2), *own(stage, map, 3)}};
+  }
+  /// Heads along the lanes: chunk n is head g + 8 (n / 2), keys of group 2 q + n % 2. The warp must
+  /// have met since its copies came, and meet again before the stage is copied to.
+  __device__ Points across(int stage, int map) const {
+    const Lane lane = lane_place();
+    const int owner = 8 * lane.q + lane.g / 2, moved = 2 * lane.q + lane.g % 2;
+    Points points;
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      points.chunk[n] = pieces(stage, map, lane.g % 2 + n / 2 * 2)[(owner + 4 * (n % 2)) ^ moved];
+    }
+    return points;
+  }
+
+ private:
+  __device__ uint4* own(int stage, int map, int slot) const {
+    return pieces(stage, map, slot) + (own_ ^ (slot % 2));
+  }
+  __device__ uint4* pieces(int stage, int map, int slot) const {
+    return warp_ + ((stage * kMaps + map) * 4 + slot) * kMixingThreads;
+  }
+
+  uint4* warp_;
+  int own_;
+};
+
 /// Where this lane's pieces lie in maps of one shape.
 class LanePieces {
  public:
@@ -94,19 +138,17 @@ class LanePieces {
     map_ = static_cast<std::size_t>(ring_) * pitch_;
     first_ = map * map_ + kChunk * lane_place().g;
   }
-  __device__ bool valid(int slot) const { return input_head(0, slot) < heads_; }
   /// Offset of a row of the extent and a tile's first key, the same for all maps.
   __device__ std::size_t tile(int row, int key) const {
     const int slot = row + shift_;
     return static_cast<std::size_t>(slot < ring_ ? slot : slot - ring_) * pitch_ + key;
   }
-  template <int kPieces>
-  __device__ void start(PieceRing<kPieces>& ring, int stage, int first_piece, const MapView& view,
+  template <int kMaps>
+  __device__ void start(const TileRing<kMaps>& ring, int stage, int map, const MapView& view,
                         std::size_t tile) const {
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
-      const Number* source = valid(slot) ? view.data + place(slot, tile) : view.data;
-      ring.start_piece(stage, first_piece + slot, source, valid(slot));
+      ring.start(stage, map, slot, view.data + place(slot, tile), valid(slot));
     }
   }
   __device__ void store(const Points& points, const MapView& view, std::size_t tile) const {
@@ -118,6 +160,7 @@ class LanePieces {
   }
 
  private:
+  __device__ bool valid(int slot) const { return input_head(0, slot) < heads_; }
   __device__ std::size_t place(int slot, std::size_t tile) const {
     return first_ + tile + (slot % 2 + slot / 2 * 8) * map_;
   }
@@ -126,20 +169,46 @@ class LanePieces {
   std::size_t map_, first_;  // numbers of a map; the lane's first head and key
 };
 
-/// Half of this lane's pieces of a tile of S or dA, zero past the diagonal.
-template <int kPieces>
-__device__ inline HalfPoints causal_half(const PieceRing<kPieces>& ring, int stage, int first_piece,
-                                         int half, int row, int key) {
-  HalfPoints points = ring.half_points(stage, first_piece, half);
-  if (key + kTileKeys - 1 <= row) return points;
-  const int first = key + kChunk * lane_place().g + 4 * half;
+/// Keeps a lane's keys up to `last`, counted from the first of its group.
+__device__ inline void keep_keys(Points& points, int last) {
 #pragma unroll
-  for (int slot = 0; slot < 4; ++slot) {
-    uint2& x = points.chunk[slot];
-    x.x = keep_pair(x.x, first <= row, first < row);
-    x.y = keep_pair(x.y, first + 2 <= row, first + 2 < row);
-  }
-  return points;
+  for (int n = 0; n < 4; ++n) points.chunk[n] = keep_first(points.chunk[n], last + 1);
 }
+
+/// A number of each head in the rows of the block, [rows a block, 16 heads] in shared memory, so
+/// that no row waits for its own: each warp reads those of its rows when it starts.
+class RowNumbers {
+ public:
+  /// factor numbers[map, row - begin], of maps that are `stride` apart; `missing` for heads that
+  /// the block has no data for. The warp must meet before it reads them.
+  __device__ RowNumbers(float* shared, const MixingArgs& args, const MixingPlace& place,
+                        const float* numbers, int stride, int begin, float factor, float missing)
+      : shared_(shared),
+        first_(args.extent.rows.begin + static_cast<int>(blockIdx.y) * args.rows_a_block) {
+    const int first_map = place.batch * args.extent.heads + place.heads.in_first;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp,
+              lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll 2
+    for (int n = lane; n < args.rows_a_block / kMixingWarps * kUnitHeads; n += kWarp) {
+      const int row = first_ + warp + n / kUnitHeads * kMixingWarps, head = n % kUnitHeads;
+      if (row >= args.extent.rows.end) continue;
+      const float* const number =
+          numbers + static_cast<std::size_t>(first_map + head) * stride + row - begin;
+      shared_[(row - first_) * kUnitHeads + head] =
+          head < place.heads.in_count ? *number * factor : missing;
+    }
+  }
+  template <int kHeads, class HeadOf>
+  __device__ void read(float (&values)[kHeads], int row, HeadOf&& head_of) const {
+#pragma unroll
+    for (int n = 0; n < kHeads; ++n) {
+      values[n] = shared_[(row - first_) * kUnitHeads + head_of(n)];
+    }
+  }
+
+ private:
+  float* shared_;
+  int first_;
+};
 
 }  // namespace mta::kernels

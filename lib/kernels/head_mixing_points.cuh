@@ -374,10 +374,12 @@ inline dim3 mixing_grid(const MixingArgs& args) {
 
 using MixingKernel = void (*)(MixingArgs);
 
-/// Launches a mixing kernel with a ring of kPieces 16-byte pieces a lane.
+/// Launches a mixing kernel with a ring of kPieces 16-byte pieces a lane, and `more` bytes behind
+/// it.
 template <int kPieces, class Args>
-void launch_mixing(void (*kernel)(Args), int stages, const Args& args, cudaStream_t stream) {
-  const int bytes = mixing_shared_bytes(kPieces, stages);
+void launch_mixing(void (*kernel)(Args), int stages, const Args& args, cudaStream_t stream,
+                   int more = 0) {
+  const int bytes = mixing_shared_bytes(kPieces, stages) + more;
   allow_shared_bytes(kernel, bytes);
   launch(kernel, mixing_grid(args), kMixingThreads, bytes, stream, args);
 }

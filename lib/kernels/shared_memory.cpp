@@ -35,8 +35,10 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     rows.push_back({"kq convolution with head mixing of " + std::to_string(blocks) + " blocks",
                     fused_shared_bytes(blocks, span)});
   }
-  rows.push_back({"head mixing alone", mixing_shared_bytes(4, kAloneForwardStages)});
-  rows.push_back({"head mixing alone, backward", mixing_shared_bytes(8, kAloneBackwardStages)});
+  rows.push_back({"head mixing alone", mixing_shared_bytes(4, kAloneForwardStages) +
+                                           alone_table_bytes(1, kMaxMixingRows)});
+  rows.push_back({"head mixing alone, backward", mixing_shared_bytes(8, kAloneBackwardStages) +
+                                                     alone_table_bytes(2, kMaxMixingRows)});
   for (const int parts : kBuiltParts) {
     const std::string groups = " of groups in " + std::to_string(parts) + " blocks";
     const std::pair<const char*, int> kernels[] = {{"head mixing", 1},

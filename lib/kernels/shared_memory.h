@@ -151,6 +151,10 @@ MTA_HOST_DEVICE constexpr int mixing_stages(int pieces, int shared_bytes) {
 /// The same where no convolution stands beside the mixing: a lane holds S, backward also dA. The
 /// forward kernels do little with a tile, so more of them are on their way.
 constexpr int kAloneForwardStages = 4, kAloneBackwardStages = 2;
+/// Tables of a number of each head in the block's rows: lse, backward also the dots.
+MTA_HOST_DEVICE constexpr int alone_table_bytes(int tables, int rows) {
+  return tables * rows * kUnitHeads * kWordBytes;
+}
 
 /// A kernel, at its largest spans, and the bytes that it takes on a card which gives a block
 /// `shared_bytes`.

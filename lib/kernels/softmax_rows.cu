@@ -43,11 +43,11 @@ __global__ void __launch_bounds__(kRowThreads)
   const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
   const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
                   static_cast<int>(threadIdx.x) / kLanesARow;
-  const int tiles = row < extent.rows.end ? key_tiles(row, extent.tokens, 0) : 0;
+  const int count = row < extent.rows.end ? statistics.count(row, extent.tokens) : 0;
   const float2* partials = statistics.partials + statistics.index(map, row, 0);
   float maximum = -INFINITY, sum = 0;
 #pragma unroll 4
-  for (int t = lane; t < tiles; t += kLanesARow) {
+  for (int t = lane; t < count; t += kLanesARow) {
     const float2 partial = partials[t];
     const float joined = fmaxf(maximum, partial.x);
     sum = sum * exp2_fast(maximum - joined) + partial.y * exp2_fast(partial.x - joined);
@@ -66,10 +66,10 @@ __global__ void __launch_bounds__(kRowThreads)
   const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
   const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
                   static_cast<int>(threadIdx.x) / kLanesARow;
-  const int tiles = row < extent.rows.end ? key_tiles(row, extent.tokens, 0) : 0;
+  const int count = row < extent.rows.end ? partials.count(row, extent.tokens) : 0;
   float sum = 0;
 #pragma unroll 4
-  for (int t = lane; t < tiles; t += kLanesARow) {
+  for (int t = lane; t < count; t += kLanesARow) {
     sum += partials.partials[partials.index(map, row, t)];
   }
   sum = lanes_sum(sum);

@@ -46,11 +46,16 @@ struct Extent {
   MTA_HOST_DEVICE int last_key_tiles() const { return key_tiles(rows.end - 1, tokens, reach); }
 };
 
-/// Partial results a row and 64-key tile: [maps, rows, key_tiles] from row `begin` on.
+/// Partial results a row and 64-key tile, or several tiles: [maps, rows, key_tiles] from row
+/// `begin` on.
 template <class Value>
 struct RowPartials {
   Value* partials;  // null: not wanted
   int begin, rows, key_tiles;
+  int tiles_each = 1;  // that a result is of
+  MTA_HOST_DEVICE int count(int row, int tokens) const {
+    return ceil_div(kernels::key_tiles(row, tokens, 0), tiles_each);
+  }
   MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
     const auto line = static_cast<std::size_t>(map) * static_cast<std::size_t>(rows) +
                       static_cast<std::size_t>(row - begin);
