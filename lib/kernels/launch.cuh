@@ -37,7 +37,9 @@ __device__ __forceinline__ Value* dynamic_shared() {
   return reinterpret_cast<Value*>(shared_bytes);
 }
 
-/// Queues kernel(args...) on the stream. The caller reads cudaGetLastError.
+/// Queues kernel(args...) on the stream. The caller reads cudaGetLastError. All kernels ask for the
+/// same split of a multiprocessor's memory, as much of it shared as there is: a kernel that starts
+/// early finds the split of the one before it, which else may hold fewer of its blocks.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_bytes,
             cudaStream_t stream, const Arguments&... arguments) {
@@ -51,6 +53,8 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, int shared_byt
   config.stream = stream;
   config.attrs = &early;
   config.numAttrs = starts_early(kernel) ? 1 : 0;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
