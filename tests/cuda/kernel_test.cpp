@@ -128,6 +128,27 @@ TEST_F(Kernels, HeadsThatABlockLacksWeighNothing) {
   expect_dense_results(trials);
 }
 
+/// Logits that rise by hundreds along a row, and rows of large and of small ones in turn: what a
+/// sum of exponentials is taken relative to must follow.
+TEST_F(Kernels, StatisticsOfHeadMixingFollowTheLogits) {
+  Generator generator(20);
+  std::vector<Trial> trials;
+  for (const ElementType type : {ElementType::Float16, ElementType::BFloat16}) {
+    KernelCase c;
+    c.problem = {.batch = 1, .heads = 16, .tokens = 140, .head_dim = 32, .type = type};
+    c.problem.conv_before.query_span = c.problem.conv_after.query_span = 0;
+    c.problem.mix_before.group = c.problem.mix_after.group = 16;
+    fill(c, generator);
+    for (std::size_t e = 0; e < c.inputs.q.size(); ++e) {
+      const std::size_t token = e / 32 % 140;
+      if (token / 4 % 2 == 1) c.inputs.q[e] *= 8;
+      if (token >= 64) c.inputs.k[e] *= 8;
+    }
+    trials.push_back(trial(std::move(c), {}));
+  }
+  expect_dense_results(trials);
+}
+
 /// The paper's configuration over many chunks, and with every row in one.
 TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
   Generator generator(13);
