@@ -90,47 +90,59 @@ template <int kMaps>
 class TileRing {
  public:
   __device__ explicit TileRing(uint4* shared)
-      : warp_(shared + threadIdx.x / kWarp * kWarp),
-        own_((4 * lane_place().g + lane_place().q) ^ (lane_place().g & 6)) {}
+      : own_{SharedPlace(shared + first() + own_place()),
+             SharedPlace(shared + first() + (own_place() ^ 1))},
+        across_{SharedPlace(shared + first() + across_place(0)),
+                SharedPlace(shared + first() + across_place(1))} {}
 
   /// Copies one piece; zeros when not `valid`.
   __device__ void start(int stage, int map, int slot, const Number* source, bool valid) const {
-    copy_async(reinterpret_cast<Number*>(own(stage, map, slot)), source, valid);
+    own_[slot % 2].copy_async(offset(stage, map, slot), source, valid);
   }
   /// The lane's own pieces, by slot.
   __device__ Points own(int stage, int map) const {
-    return {{*own(stage, map, 0), *own(stage, map, 1), *own(stage, map, 2), *own(stage, map, 3)}};
+    Points points;
+#pragma unroll
+    for (int slot = 0; slot < 4; ++slot) {
+      points.chunk[slot] = own_[slot % 2].load(offset(stage, map, slot));
+    }
+    return points;
   }
   /// Heads along the lanes: chunk n is head g + 8 (n / 2), keys of group 2 q + n % 2. The warp must
   /// have met since its copies came, and meet again before the stage is copied to.
   __device__ Points across(int stage, int map) const {
-    const Lane lane = lane_place();
-    const int owner = 8 * lane.q + lane.g / 2, moved = 2 * lane.q + lane.g % 2;
     Points points;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      points.chunk[n] = pieces(stage, map, lane.g % 2 + n / 2 * 2)[(owner + 4 * (n % 2)) ^ moved];
+      points.chunk[n] = across_[n % 2].load(offset(stage, map, n / 2 * 2));
     }
     return points;
   }
 
  private:
-  __device__ uint4* own(int stage, int map, int slot) const {
-    return pieces(stage, map, slot) + (own_ ^ (slot % 2));
+  __device__ static int first() { return static_cast<int>(threadIdx.x) / kWarp * kWarp; }
+  __device__ static int own_place() {
+    const Lane lane = lane_place();
+    return (4 * lane.g + lane.q) ^ (lane.g & 6);
   }
-  __device__ uint4* pieces(int stage, int map, int slot) const {
-    return warp_ + ((stage * kMaps + map) * 4 + slot) * kMixingThreads;
+  /// The piece of head g's keys of group 2 q + parity, in slot g % 2.
+  __device__ static int across_place(int parity) {
+    const Lane lane = lane_place();
+    const int owner = 8 * lane.q + 4 * parity + lane.g / 2, moved = 2 * lane.q + lane.g % 2;
+    return lane.g % 2 * kMixingThreads + (owner ^ moved);
+  }
+  __device__ static int offset(int stage, int map, int slot) {
+    return ((stage * kMaps + map) * 4 + slot) * kMixingThreads * static_cast<int>(sizeof(uint4));
   }
 
-  uint4* warp_;
-  int own_;
+  SharedPlace own_[2], across_[2];
 };
 
 /// Where this lane's pieces lie in maps of one shape.
 class LanePieces {
  public:
   __device__ LanePieces(const MixingArgs& args, const MixingPlace& place)
-      : heads_(place.heads.in_count),
+      : room_(place.heads.in_count - input_head(0, 0)),
         ring_(args.source.ring),
         pitch_(args.source.pitch),
         shift_(ring_slot(args.extent.rows.begin, ring_) - args.extent.rows.begin) {
@@ -160,13 +172,15 @@ class LanePieces {
   }
 
  private:
-  __device__ bool valid(int slot) const { return input_head(0, slot) < heads_; }
+  /// Heads from the lane's first to that of a slot.
+  __device__ static int step(int slot) { return slot % 2 + slot / 2 * 8; }
+  __device__ bool valid(int slot) const { return step(slot) < room_; }
   __device__ std::size_t place(int slot, std::size_t tile) const {
-    return first_ + tile + (slot % 2 + slot / 2 * 8) * map_;
+    return first_ + tile + step(slot) * map_;
   }
 
-  int heads_, ring_, pitch_, shift_;
-  std::size_t map_, first_;  // numbers of a map; the lane's first head and key
+  int room_, ring_, pitch_, shift_;  // heads from the lane's first to the unit's end
+  std::size_t map_, first_;          // numbers of a map; the lane's first head and key
 };
 
 /// Keeps a lane's keys up to `last`, counted from the first of its group.

@@ -76,6 +76,32 @@ __device__ inline void copy_async(Number* target, const Number* source, bool val
                "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
+/// The same to a place in shared memory that stays in a register: made from a pointer it would be
+/// made again in each pass of a loop.
+class SharedPlace {
+ public:
+  __device__ explicit SharedPlace(const void* pointer) : address_(shared_address(pointer)) {
+    asm volatile("" : "+r"(address_));
+  }
+  __device__ void copy_async(int offset, const Number* source, bool valid) const {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address_ + offset),
+                 "l"(source), "r"(valid ? 16 : 0)
+                 : "memory");
+  }
+  /// 16 bytes, `offset` bytes further.
+  __device__ uint4 load(int offset) const {
+    uint4 x;
+    asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "r"(address_ + offset)
+                 : "memory");
+    return x;
+  }
+
+ private:
+  unsigned address_;
+};
+
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 /// Waits until at most `kPending` of the latest groups are still under way.
 template <int kPending>

@@ -45,6 +45,18 @@ void load_blocks(Word (&r)[4], const Number* row);
 void load_blocks_transposed(Word (&r)[4], const Number* row);
 
 void copy_async(Number* target, const Number* source, bool valid);
+class SharedPlace {
+ public:
+  explicit SharedPlace(void* pointer) : bytes_(static_cast<std::byte*>(pointer)) {}
+  void copy_async(int offset, const Number* source, bool valid) const {
+    kernels::copy_async(reinterpret_cast<Number*>(bytes_ + offset), source, valid);
+  }
+  uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
+
+ private:
+  std::byte* bytes_;
+};
+
 inline void commit_copies() { emulator::close_copy_group(); }
 template <int kPending>
 void wait_for_copies() {
