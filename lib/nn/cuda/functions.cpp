@@ -2,13 +2,13 @@
 #include "lib/nn/cuda/functions.h"
 
 #include "lib/nn/chunked_cross_entropy.h"
+#include "lib/nn/cuda/arguments.h"
 #include "lib/nn/cuda/kernels.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sort.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
@@ -18,30 +18,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr std::uintptr_t kAlignment = 16;  // bytes
-
-bool narrow(const at::Tensor& x) {
-  return x.is_cuda() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-}
-
-bool aligned(const at::Tensor& x) {
-  return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % kAlignment == 0;
-}
-
-Type type_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kBFloat16 ? Type::BFloat16 : Type::Float;
-}
-
-/// The stream that LibTorch works on, for kernels that are launched by hand.
-Stream stream_of(const at::Tensor& x) {
-  const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-  return static_cast<Stream>(guard.getStreamNativeHandle(guard.getStream(x.device())));
-}
-
-void check(const char* failure, const char* kernel) {
-  TORCH_CHECK(failure == nullptr, kernel, ": ", failure);
-}
 
 const void* pointer(const at::Tensor& x) { return x.defined() ? x.const_data_ptr() : nullptr; }
 
