@@ -24,6 +24,7 @@ struct Part {
 const std::vector<Part>& parts() {
   static const std::vector<Part> all = {
       {"norms", {"RmsNorm", "sum_parts_kernel"}},
+      {"group norm and gate", {"NormGate"}},
       {"rotary", {"Rotation"}},
       {"gate", {"Gated"}},
       {"loss", {"CrossEntropy", "nll_loss", "LogSoftMax"}},

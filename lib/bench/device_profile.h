@@ -38,8 +38,8 @@ std::vector<KernelTime> profile_kernels(at::Device device, const std::function<v
 std::string short_kernel_name(const std::string& kernel);
 
 /// The part of a training step that a kernel belongs to, by its name: "attention", "matrix
-/// products", "norms", "rotary", "gate", "loss", "embedding", "optimiser", "copies" (to another
-/// type, too), "elementwise" (LibTorch's, not known better) or "other".
+/// products", "norms", "group norm and gate", "rotary", "gate", "loss", "embedding", "optimiser",
+/// "copies" (to another type, too), "elementwise" (LibTorch's, not known better) or "other".
 std::string part_of_step(const std::string& kernel);
 
 /// Names a part by a kernel's name.

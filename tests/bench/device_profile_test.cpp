@@ -11,6 +11,10 @@ TEST(PartOfStep, GoesByTheKernelsName) {
       {"void mta::nn::cuda::(anonymous namespace)::backward_kernel<float, 1>(mta::nn::cuda::"
        "RmsNormBackward)",
        "norms"},
+      {"void mta::nn::cuda::(anonymous namespace)::backward_kernel<__nv_bfloat16, "
+       "16>(mta::nn::cuda::"
+       "NormGateBackward)",
+       "group norm and gate"},
       {"void mta::nn::cuda::(anonymous namespace)::rotate_kernel<float>(mta::nn::cuda::Rotation)",
        "rotary"},
       {"void mta::nn::cuda::(anonymous namespace)::forward_kernel<float>(mta::nn::cuda::Gated)",

@@ -1,5 +1,6 @@
 // The functions of lib/nn on a GPU: as exact as separate operations, and the same bits every time.
 #include "lib/nn/chunked_cross_entropy.h"
+#include "lib/nn/cuda/norm_gate.h"
 #include "lib/nn/feed_forward.h"
 #include "lib/nn/linear.h"
 #include "lib/nn/rms_norm.h"
@@ -63,16 +64,16 @@ Tensors with_gradients(const Function& f, const Tensors& inputs) {
 }
 
 /// `fused` may be off from double by twice what `separate` is, both from the same rounded inputs,
-/// and gives the same bits twice.
+/// and by `slack`, and gives the same bits twice.
 void expect_as_exact(const Function& fused, const Function& separate, const Tensors& inputs,
-                     const std::string& what) {
+                     const std::string& what, double slack = 1e-7) {
   Tensors wide;
   for (const at::Tensor& input : inputs) wide.push_back(input.to(at::kCPU, at::kDouble));
   const Tensors truth = with_gradients(separate, wide);
   const Tensors found = with_gradients(fused, inputs), again = with_gradients(fused, inputs);
   const Tensors rival = with_gradients(separate, inputs);
   for (std::size_t i = 0; i < truth.size(); ++i) {
-    const double allowed = 2 * relative_error(rival[i].cpu(), truth[i]) + 1e-7;
+    const double allowed = 2 * relative_error(rival[i].cpu(), truth[i]) + slack;
     EXPECT_LE(relative_error(found[i].cpu(), truth[i]), allowed) << what << ", result " << i;
     EXPECT_TRUE(at::equal(found[i], again[i])) << what << ", result " << i << " twice";
   }
@@ -135,6 +136,91 @@ TEST_F(CudaFunctions, RmsNormOfASumThatOnlyOneResultIsUsedOf) {
         },
         {on_gpu({5, 64}, "x", at::kFloat), on_gpu({5, 64}, "update", at::kFloat)}, "one result");
   }
+}
+
+/// The stages on attention's output, their parameters [2 d + 1] in one tensor, so that errors are
+/// judged by all of them: a sum alone may be near 0.
+ops::OutputStages norm_and_gate(const at::Tensor& parameters, bool norm, bool gate) {
+  const std::int64_t d = parameters.size(0) / 2;
+  ops::OutputStages stages;
+  if (norm) {
+    stages.norm_weight = parameters.narrow(0, 0, d);
+    stages.norm_eps = kEps, stages.norm_scale = 0.75;
+  }
+  if (gate) {
+    stages.gate_weight = parameters.narrow(0, d, d).view({1, d});
+    stages.gate_bias = parameters.narrow(0, 2 * d, 1);
+  }
+  return stages;
+}
+
+/// o [B, H, T, d] -> [B, T, H d], an operation at a time.
+at::Tensor separate_norm_and_gate(at::Tensor o, const ops::OutputStages& stages) {
+  if (stages.norm_weight.defined()) {
+    o = separate_norm(o, stages.norm_weight * stages.norm_scale);
+  }
+  if (stages.gate_weight.defined()) {
+    o = o * mta::linear(o, stages.gate_weight, stages.gate_bias).sigmoid();
+  }
+  return o.transpose(1, 2).flatten(2);
+}
+
+/// Views [B, H, T, d] of tensors in several orders of memory.
+struct HeadsView {
+  const char* name;
+  std::vector<std::int64_t> sizes;  // of the tensor, but for d
+  std::function<at::Tensor(const at::Tensor&)> view;
+};
+const HeadsView kHeadsViews[] = {
+    {"B T H", {2, 37, 5}, [](const at::Tensor& t) { return t.transpose(1, 2); }},
+    {"B H T", {3, 4, 311}, [](const at::Tensor& t) { return t; }},
+    {"one row", {1, 1, 1}, [](const at::Tensor& t) { return t; }},
+    {"parts", {2, 70, 6}, [](const at::Tensor& t) {
+       return t.narrow(1, 3, 61).narrow(2, 1, 3).transpose(1, 2);
+     }}};
+
+TEST_F(CudaFunctions, NormAndGateOfAttentionsOutput) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {8, 64, 72, 96, 128, 192, 256}) {
+      for (const HeadsView& heads : kHeadsViews) {
+        for (const int stages : {1, 2, 3}) {
+          const auto of = [&](const Tensors& t) {
+            return norm_and_gate(t[1], (stages & 1) != 0, (stages & 2) != 0);
+          };
+          const auto fused = [&](const Tensors& t) {
+            EXPECT_TRUE(nn::cuda::covers_norm_gate(heads.view(t[0]), of(t)));
+            return Tensors{nn::cuda::norm_gate(heads.view(t[0]), of(t))};
+          };
+          const auto separate = [&](const Tensors& t) {
+            return Tensors{separate_norm_and_gate(heads.view(t[0]), of(t))};
+          };
+          std::vector<std::int64_t> sizes = heads.sizes;
+          sizes.push_back(d);
+          expect_as_exact(fused, separate,
+                          {on_gpu(sizes, "o", type), on_gpu({2 * d + 1}, "weights", at::kFloat)},
+                          std::string(heads.name) + ", d " + std::to_string(d) + ", stages " +
+                              std::to_string(stages),
+                          /*slack=*/5e-7);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CudaFunctions, NormAndGateLeaveToOthersWhatTheyDoNotCover) {
+  const auto covers = [](std::int64_t d, at::ScalarType type, const ops::OutputStages& stages) {
+    return nn::cuda::covers_norm_gate(on_gpu({2, 3, 5, d}, "o", type), stages);
+  };
+  const auto weights = [](std::int64_t d) { return on_gpu({2 * d + 1}, "weights", at::kFloat); };
+  EXPECT_TRUE(covers(64, at::kBFloat16, norm_and_gate(weights(64), true, true)));
+  EXPECT_FALSE(covers(64, at::kBFloat16, {}));
+  EXPECT_FALSE(covers(64, at::kHalf, norm_and_gate(weights(64), true, true)));
+  EXPECT_FALSE(covers(20, at::kBFloat16, norm_and_gate(weights(20), true, true)));
+  EXPECT_FALSE(covers(264, at::kBFloat16, norm_and_gate(weights(264), true, true)));
+  ops::OutputStages vector = norm_and_gate(weights(64), true, true);
+  vector.gate_weight = on_gpu({64, 64}, "gate", at::kFloat);
+  vector.gate_bias = on_gpu({64}, "bias", at::kFloat);
+  EXPECT_FALSE(covers(64, at::kBFloat16, vector));
 }
 
 TEST_F(CudaFunctions, Rotary) {

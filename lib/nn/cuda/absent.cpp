@@ -1,5 +1,6 @@
-// What functions.h answers in a build without CUDA.
+// What functions.h and norm_gate.h answer in a build without CUDA.
 #include "lib/nn/cuda/functions.h"
+#include "lib/nn/cuda/norm_gate.h"
 
 #include <c10/util/Exception.h>
 
@@ -10,6 +11,7 @@ bool covers_rotate(const at::Tensor&, const at::Tensor&) { return false; }
 bool covers_gated(const at::Tensor&) { return false; }
 bool covers_cross_entropy(const at::Tensor&) { return false; }
 bool covers_add_rows(const at::Tensor&) { return false; }
+bool covers_norm_gate(const at::Tensor&, const ops::OutputStages&) { return false; }
 
 Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
   TORCH_CHECK(false, "rms_norm: this build is without CUDA");
@@ -22,6 +24,9 @@ std::vector<at::Tensor> rotate_joint(const at::Tensor&, const at::Tensor&, const
   TORCH_CHECK(false, "rotate_joint: this build is without CUDA");
 }
 at::Tensor gated(const at::Tensor&) { TORCH_CHECK(false, "gated: this build is without CUDA"); }
+at::Tensor norm_gate(const at::Tensor&, const ops::OutputStages&) {
+  TORCH_CHECK(false, "norm_gate: this build is without CUDA");
+}
 at::Tensor cross_entropy(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   TORCH_CHECK(false, "cross_entropy: this build is without CUDA");
 }

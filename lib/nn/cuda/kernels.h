@@ -15,8 +15,10 @@ using Stream = CUstream_st*;
 
 enum class Type : int { Float, BFloat16 };
 
-inline constexpr std::int64_t kVector = 8;       // values that a thread moves at a time
-inline constexpr std::int64_t kMaxWidth = 2048;  // of a normalised row
+inline constexpr std::int64_t kVector = 8;           // values that a thread moves at a time
+inline constexpr std::int64_t kMaxWidth = 2048;      // of a normalised row
+inline constexpr std::int64_t kMaxHead = 256;        // d of a head that is normalised or gated
+inline constexpr std::int64_t kNormGateParts = 256;  // partial sums of its weights, at most
 
 /// sum = x + update;  y = sum * scale * weight with scale = 1 / sqrt(mean(sum^2) + eps), a row at a
 /// time. Without an update sum is x and not written.
@@ -87,6 +89,32 @@ struct GatedBackward {
   std::int64_t rows = 0, width = 0;
 };
 
+/// The stages on attention's output, for each head of a token:
+///     n = o r w, r = norm_scale / sqrt(mean(o^2) + eps);  y = n sigmoid(g . n + bias).
+/// Without `norm_weight` n is o, without `gate_weight` y is n; one of them is there.
+struct NormGate {
+  Type type = Type::Float;             // of o and y
+  const void* o = nullptr;             // [batch, tokens, heads, d]; last stride 1
+  const float* norm_weight = nullptr;  // [d], w, or null
+  const float* gate_weight = nullptr;  // [d], g, or null
+  const float* gate_bias = nullptr;    // [1], where there is a gate
+  void* y = nullptr;                   // [batch, tokens, heads, d], contiguous
+  std::int64_t batch = 0, tokens = 0, heads = 0, d = 0;
+  std::int64_t batch_stride = 0, token_stride = 0, head_stride = 0;  // of o, in values
+  float eps = 0, norm_scale = 1;
+};
+
+/// `forward` but its y; gradients of weights that are absent are null.
+struct NormGateBackward {
+  NormGate forward = {};
+  const void* grad_y = nullptr;       // [batch, tokens, heads, d], contiguous
+  void* grad_o = nullptr;             // [batch, tokens, heads, d], contiguous
+  float* parts = nullptr;             // [norm_gate_parts(call), 2 d + 1], scratch
+  float* grad_norm_weight = nullptr;  // [d]
+  float* grad_gate_weight = nullptr;  // [d]
+  float* grad_gate_bias = nullptr;    // [1]
+};
+
 /// losses = log(sum of exp(logits)) - logits[target] a row, 0 in rows whose target is `no_target`.
 struct CrossEntropy {
   Type type = Type::Float;                // of the logits
@@ -120,6 +148,7 @@ struct AddRows {
 
 /// Rows of `parts` of a RmsNormBackward: each is a sum over a share of the rows.
 std::int64_t norm_parts(Type type, std::int64_t rows, std::int64_t d);
+std::int64_t norm_gate_parts(const NormGate& call);
 
 /// Null when the kernels were launched, else CUDA's reason.
 const char* rms_norm(const RmsNorm& call, Stream stream);
@@ -127,6 +156,8 @@ const char* rms_norm_backward(const RmsNormBackward& call, Stream stream);
 const char* rotate(const Rotation& call, Stream stream);
 const char* gated(const Gated& call, Stream stream);
 const char* gated_backward(const GatedBackward& call, Stream stream);
+const char* norm_gate(const NormGate& call, Stream stream);
+const char* norm_gate_backward(const NormGateBackward& call, Stream stream);
 const char* cross_entropy(const CrossEntropy& call, Stream stream);
 const char* cross_entropy_backward(const CrossEntropyBackward& call, Stream stream);
 const char* add_rows(const AddRows& call, Stream stream);
