@@ -62,7 +62,9 @@ at::Tensor attend(const AttentionPlan& plan, const AttendInput& input, const Sta
 
 at::Tensor finish(const AttentionPlan& plan, at::Tensor output, const MapWindow& window) {
   for (const Stage& stage : plan.on_output) output = stage.apply(output, window);
-  return output;
+  return joined_heads(output);
 }
+
+at::Tensor joined_heads(const at::Tensor& output) { return output.transpose(1, 2).flatten(2); }
 
 }  // namespace mta

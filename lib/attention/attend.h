@@ -23,7 +23,10 @@ struct AttendInput {
 /// for narrower types.
 at::Tensor attend(const AttentionPlan& plan, const AttendInput& input, const StageTap& tap);
 
-/// Applies the output stages in order.
+/// Applies the output stages in order to O [B, H', R, d_v], and joins the heads -> [B, R, H' d_v].
 at::Tensor finish(const AttentionPlan& plan, at::Tensor output, const MapWindow& window);
+
+/// [B, H', R, d_v] -> [B, R, H' d_v].
+at::Tensor joined_heads(const at::Tensor& output);
 
 }  // namespace mta

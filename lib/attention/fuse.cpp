@@ -1,6 +1,7 @@
 // Collects the fused forms of a plan's stages into one call.
 #include "lib/attention/fuse.h"
 
+#include "lib/nn/cuda/norm_gate.h"
 #include "lib/ops/flash.h"
 #include "lib/ops/last_rows.h"
 
@@ -68,25 +69,29 @@ std::string not_decoded_because(const AttentionPlan& plan, const AttendInput& in
   return ops::decode_unsupported(fused_call(plan, input), newest);
 }
 
-bool decodes_output(const AttentionPlan& plan) {
+std::optional<ops::OutputStages> fused_output(const AttentionPlan& plan) {
   ops::OutputStages found;
   for (const Stage& stage : plan.on_output) {
     // The norm comes first, and each once.
     const bool had_norm = found.norm_weight.defined(), had_gate = found.gate_weight.defined();
-    if (!stage.fuse_output || had_gate) return false;
+    if (!stage.fuse_output || had_gate) return std::nullopt;
     stage.fuse_output(found);
-    if (had_norm && !found.gate_weight.defined()) return false;
+    if (had_norm && !found.gate_weight.defined()) return std::nullopt;
   }
-  return true;
+  return found;
 }
 
 at::Tensor attend_newest(const AttentionPlan& plan, const AttendInput& input,
                          const ops::NewestRows& newest) {
-  ops::OutputStages output;
-  if (decodes_output(plan)) {
-    for (const Stage& stage : plan.on_output) stage.fuse_output(output);
-  }
-  return ops::decode_attention(fused_call(plan, input), newest, output);
+  return ops::decode_attention(fused_call(plan, input), newest,
+                               fused_output(plan).value_or(ops::OutputStages{}));
+}
+
+at::Tensor finish_fused(const AttentionPlan& plan, const at::Tensor& output,
+                        const MapWindow& window) {
+  const std::optional<ops::OutputStages> stages = fused_output(plan);
+  const bool covered = stages && nn::cuda::covers_norm_gate(output, *stages);
+  return covered ? nn::cuda::norm_gate(output, *stages) : finish(plan, output, window);
 }
 
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input) {

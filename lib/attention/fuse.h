@@ -6,6 +6,7 @@
 #include "lib/ops/attention.h"
 #include "lib/ops/decode.h"
 
+#include <optional>
 #include <string>
 
 namespace mta {
@@ -32,14 +33,19 @@ at::Tensor attend_last_rows(const AttentionPlan& plan, const AttendInput& input)
 /// gradient, no dropout; else the reason in one clause.
 std::string not_decoded_because(const AttentionPlan& plan, const AttendInput& input,
                                 const ops::NewestRows& newest);
-/// Whether that kernel takes the stages on the output as well: a norm, a gate, or both in this
-/// order.
-bool decodes_output(const AttentionPlan& plan);
-/// The stages on the output are done too where decodes_output(plan).
+/// The stages on the output as kernels take them: a norm, a gate, or both in this order, or none.
+/// Nothing where the plan has others.
+std::optional<ops::OutputStages> fused_output(const AttentionPlan& plan);
+/// The stages on the output are done too where fused_output(plan) has them.
 at::Tensor attend_newest(const AttentionPlan& plan, const AttendInput& input,
                          const ops::NewestRows& newest);
 
 /// O = A v as attend() computes it, without keeping any map ("fused").
 at::Tensor attend_fused(const AttentionPlan& plan, const AttendInput& input);
+
+/// What finish() gives; by one kernel where it covers the stages and `output` (on a GPU: norm and
+/// scalar gate).
+at::Tensor finish_fused(const AttentionPlan& plan, const at::Tensor& output,
+                        const MapWindow& window);
 
 }  // namespace mta

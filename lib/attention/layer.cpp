@@ -226,7 +226,7 @@ at::Tensor AttentionLayer::decode(const at::Tensor& x, const RotaryTable& table,
 
 std::string AttentionLayer::no_decode_at_because(const KvCache& cache) const {
   if (path_ != AttentionPath::Fused) return path_reason_;
-  if (!decodes_output(plan_)) return "a stage on the output has no fused form";
+  if (!fused_output(plan_)) return "a stage on the output has no fused form";
   const at::NoGradGuard no_grad;
   const AttendInput input{
       .q = cache.q.defined() ? cache.q : cache.k.narrow(2, 0, 1), .k = cache.k, .v = cache.v};
@@ -250,7 +250,8 @@ at::Tensor AttentionLayer::attend_newest_and_project(const AttendInput& input,
                                                      const ops::NewestRows& newest,
                                                      const MapWindow& window) const {
   const at::Tensor output = attend_newest(plan_, input, newest);
-  return project_output(decodes_output(plan_) ? output : finish(plan_, output, window));
+  return mta::linear(fused_output(plan_) ? joined_heads(output) : finish(plan_, output, window),
+                     wo_);
 }
 
 at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
@@ -275,11 +276,8 @@ at::Tensor AttentionLayer::attend_and_project(const AttendInput& input,
   const MapWindow wanted{options.first_row, window.rows - unwanted, window.keys};
   // Not for nothing: the gradient of a part is a copy filled up with zeros.
   if (unwanted > 0) output = output.narrow(2, unwanted, wanted.rows);
-  return project_output(finish(plan_, output, wanted));
-}
-
-at::Tensor AttentionLayer::project_output(const at::Tensor& output) const {
-  return mta::linear(output.transpose(1, 2).flatten(2), wo_);  // [B, R, H' d_v] -> [B, R, D]
+  return mta::linear(fused ? finish_fused(plan_, output, wanted) : finish(plan_, output, wanted),
+                     wo_);
 }
 
 }  // namespace mta

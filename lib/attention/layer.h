@@ -116,8 +116,6 @@ class AttentionLayer {
   /// What attend_newest() gives, with the stages on the output that are left, projected.
   at::Tensor attend_newest_and_project(const AttendInput& input, const ops::NewestRows& newest,
                                        const MapWindow& window) const;
-  /// [B, H', n, d_v] -> [B, n, D].
-  at::Tensor project_output(const at::Tensor& output) const;
 
   LayerShape shape_;
   std::int64_t weight_maps_ = 0;

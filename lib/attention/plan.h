@@ -38,7 +38,7 @@ struct Stage {
   Future future = Future::Zero;
   /// Writes this stage into a fused call; empty when no fused form exists.
   std::function<void(ops::AttentionCall& call)> fuse{};
-  /// The same for a stage on the output, into the call that decodes.
+  /// The same for a stage on the output.
   std::function<void(ops::OutputStages& output)> fuse_output{};
 };
 

@@ -144,6 +144,58 @@ TEST_F(GpuPaths, FusedIsAsNearToDoubleAsComposed) {
   }
 }
 
+/// The output of a layer [2, 75, D], then the gradients of its input and of every parameter; that
+/// of a scalar gate's bias, which may be near 0, behind its weight's.
+std::vector<at::Tensor> run_layer(const AttentionConfig& config, const LayerShape& shape,
+                                  at::ScalarType master, at::ScalarType compute) {
+  const at::Device gpu("cuda:0");
+  Parameters parameters(/*seed=*/1, at::TensorOptions(gpu).dtype(master));
+  const AttentionLayer layer(config, shape, parameters, "", compute);
+  check::randomise(parameters);
+  const auto tensor = [&](const char* name) {
+    return check::random_tensor({2, 75, shape.dim}, name).to(gpu, at::kBFloat16).to(compute);
+  };
+  const at::Tensor x = tensor("x").requires_grad_(true);
+  const RotaryTable table =
+      make_rotary_table(75, shape.head_dim(), 100, at::TensorOptions(gpu).dtype(master));
+  const at::Tensor out = layer.forward(x, table, {});
+  out.backward(tensor("d_out"));
+  std::vector<at::Tensor> all = {out.detach(), x.grad()};
+  for (const auto& [name, parameter] : parameters.named()) {
+    if (parameter.numel() == 1) {
+      all.back() = at::cat({all.back().flatten(), parameter.grad()});
+    } else {
+      all.push_back(parameter.grad());
+    }
+  }
+  return all;
+}
+
+// Norm and gate by a kernel of their own, with all that stands around them.
+TEST_F(GpuPaths, ALayerWithStagesOnTheOutputIsAsNearToDoubleAsComposed) {
+  AttentionConfig only_norm = preset("standard"), only_gate = preset("no_head_mixing"),
+                  vector_gate = preset("head_mixing_only");
+  only_norm.group_norm = {.depth_scale = DepthScale::Exponential};
+  only_gate.group_norm.reset();
+  vector_gate.gate = {.kind = GateKind::Vector};
+  for (AttentionConfig config : {preset("multi_token"), only_norm, only_gate, vector_gate}) {
+    for (const std::int64_t head_dim : {24, 64, 96}) {
+      const LayerShape shape{.dim = 4 * head_dim, .heads = 4, .layer = 2};
+      SCOPED_TRACE(config.variant + ", d " + std::to_string(head_dim));
+      const auto found = run_layer(config, shape, at::kFloat, at::kBFloat16);
+      config.path = AttentionPath::Composed;
+      const auto plain = run_layer(config, shape, at::kFloat, at::kBFloat16);
+      const auto truth = run_layer(config, shape, at::kDouble, at::kDouble);
+      config.path = AttentionPath::Auto;
+      for (std::size_t i = 0; i < truth.size(); ++i) {
+        EXPECT_LE(check::relative_error(found[i], truth[i]),
+                  2 * check::relative_error(plain[i], truth[i]) + 0x1p-8)
+            << (i < 2 ? "output or gradient of x: " : "parameter: ") << i;
+      }
+    }
+  }
+}
+
 TEST_F(GpuPaths, ALayerSaysWhichPathItTakesAndWhy) {
   const LayerShape shape{.dim = 128, .heads = 2, .layer = 0};
   const auto path = [&](const std::string& variant, at::ScalarType compute) {

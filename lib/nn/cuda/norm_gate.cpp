@@ -85,7 +85,7 @@ struct NormGateFunction : torch::autograd::Function<NormGateFunction> {
 /// Undefined ones fit, too.
 bool parameter_fits(const at::Tensor& t, const at::Tensor& o, std::int64_t size) {
   return !t.defined() || (t.device() == o.device() && t.scalar_type() == at::kFloat &&
-                          t.is_contiguous() && aligned(t) && t.numel() == size);
+                          t.is_contiguous() && t.numel() == size && (size == 1 || aligned(t)));
 }
 
 bool steps_in_eights(const at::Tensor& o) {
