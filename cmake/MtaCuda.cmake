@@ -17,11 +17,11 @@ if(NOT MTA_CUDA STREQUAL "OFF")
 endif()
 
 if(MTA_WITH_CUDA)
-  # Machine code for each card that is covered, and PTX of the newest, from which the driver makes
-  # code for later ones. It takes three times as long as one architecture (10 s in place of 3 s for
-  # the largest files): -DCMAKE_CUDA_ARCHITECTURES=native builds for the card at hand only.
+  # Machine code for cards from sm_80 on (sm_86 and sm_89 run sm_80's; their smaller shared memory is
+  # asked for at run time), for sm_90, and PTX of the newest, from which the driver makes code for
+  # later ones. -DCMAKE_CUDA_ARCHITECTURES=native builds for the card at hand only.
   if(NOT CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
   endif()
   set(CMAKE_CUDA_COMPILER ${MTA_NVCC})
   # One CUDA runtime in the process: LibTorch brings the shared one.
