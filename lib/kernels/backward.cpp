@@ -2,6 +2,7 @@
 // may lag behind.
 #include "lib/kernels/attention.h"
 #include "lib/kernels/chain.h"
+#include "lib/kernels/dropout.h"
 #include "lib/kernels/device.h"
 #include "lib/kernels/support.h"
 
@@ -252,7 +253,8 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   gradients_of_scores(chain, params);
 }
 
-/// dQ, P and dS and the kernel's sums, then dV and dK.
+/// dQ, A (not yet divided by the share of weights that dropout keeps) and dS and the kernel's sums,
+/// then dV and dK.
 void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -279,10 +281,11 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
     args.d_scores = chain.map(plan.d_scores);
     args.sums = chain.convolution_sums(plan.conv_sums_before, conv);
     args.slots = convolution_sum_slots(plan);
+    args.dropout = chain.dropout();
     chain.products().one_pass_backward(args, p.type, chain.stream());
   });
   transposed_sum(chain, "gradient of v", rows, 0, plan.weights, params.d_o, params.d_v,
-                 plan.d_v_sum, 1.0f, nullptr);
+                 plan.d_v_sum, dropout_scale(chain.dropout().threshold), nullptr);
   transposed_sum(chain, "gradient of k", rows, 0, plan.d_scores, params.q, params.d_k, plan.d_k_sum,
                  p.scale, nullptr);
 }

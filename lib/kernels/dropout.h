@@ -57,11 +57,16 @@ MTA_HOST_DEVICE inline DropoutBlock dropout_block(std::uint64_t seed, std::uint3
                         static_cast<std::uint32_t>(seed >> 32));
 }
 
+/// What a kept weight is multiplied by: 1 / (1 - threshold/65536).
+MTA_HOST_DEVICE inline float dropout_scale(std::uint32_t threshold) {
+  return 65536.0f / (65536.0f - static_cast<float>(threshold));
+}
+
 /// The factor of the block's key `lane` = j % 8: 0 or 1 / (1 - threshold/65536).
 MTA_HOST_DEVICE inline float dropout_factor(const DropoutBlock& block, int lane,
                                             std::uint32_t threshold) {
   const std::uint32_t bits = (block.word[lane / 2] >> (16 * (lane % 2))) & 0xFFFFu;
-  return bits >= threshold ? 65536.0f / (65536.0f - static_cast<float>(threshold)) : 0.0f;
+  return bits >= threshold ? dropout_scale(threshold) : 0.0f;
 }
 
 }  // namespace mta::kernels

@@ -56,7 +56,7 @@ void forward_in_one_kernel(Chain& chain, const ForwardParams& params) {
          chain.tensor(params.k), chain.tensor(params.v), chain.tensor(params.o),
          chain.at<std::uint32_t>(chain.plan().table_before), p.conv_before.query_span,
          key_window(p.conv_before.pad_left, p.conv_before.key_span), p.scale,
-         const_cast<float*>(chain.rows(params.lse))},
+         const_cast<float*>(chain.rows(params.lse)), chain.dropout()},
         p.type, chain.stream());
   });
 }

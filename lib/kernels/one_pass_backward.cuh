@@ -1,6 +1,6 @@
 // The backward of a kq convolution before the softmax alone, but for the two sums over rows: one
-// kernel makes dQ, the weights P, dS and the kernel's gradient; dV = P^T dO and dK = scale dS^T Q
-// follow as transposed sums. P and dS are the only maps in device memory.
+// kernel makes dQ, the weights A = dropout(P), dS and the kernel's gradient; dV = A^T dO and dK =
+// scale dS^T Q follow as transposed sums. A and dS are the only maps in device memory.
 //
 // A block owns 64 query rows of dS and dQ and walks the keys in tiles of n = 64 or 32. What the
 // transposed convolution reads below them (c_q-1 rows of dC) it makes again, and what those read
@@ -20,7 +20,8 @@
 //   dS                   |<-------------- new ------------------->|
 //
 // Two phases a tile, a barrier after each; each copies what the next one needs:
-//   1. C = W * S, P = exp(C - lse), dP = dO V^T, dC = P (dP - D) with D = sum over d of dO O.
+//   1. C = W * S, P = exp(C - lse), dP = dropout(dO V^T), dC = P (dP - D) with D = sum over d of
+//      dO O, which is the sum over keys of P dP.
 //   2. dS = transposed convolution of dC, dQ += dS K, kernel sums from (S, dC); S of tile t + 1.
 //
 // Products of the matrix unit (16x8x16) a tile of 64 x 64, with d = 64 and 6 x 11 taps: S and dP
@@ -30,6 +31,7 @@
 // rather than each of four a share of those.
 #pragma once
 
+#include "lib/kernels/kept_weights.cuh"
 #include "lib/kernels/one_pass_backward_tile.cuh"
 #include "lib/kernels/weighted_sum.cuh"
 
@@ -156,20 +158,32 @@ __device__ void make_weights(Word (&weights)[BackwardShape<kDim>::kColumns][2],
   }
 }
 
-/// Phase 1: P to its map, dC into its tile, and the front of the next tile of S. To start with: of
+/// Phase 1: A to its map, dC into its tile, and the front of the next tile of S. To start with: of
 /// keys 0 to 7 only, where `values` points at keys -8 to 7.
-template <class E, int kDim, bool kStart>
+template <class E, int kDim, bool kStart, bool kDropout>
 __device__ void make_logit_gradients(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at,
                                      const Number* values, int t) {
   using Shape = BackwardShape<kDim>;
   constexpr int kFirst = kStart ? Shape::kColumns - 1 : 0;
   const Lane lane = lane_place();
   const int own = at.lines() * Shape::kPitch;
+  const int first_key = t * Shape::kKeys + kChunk;
   Word weights[Shape::kColumns][2];
   make_weights<E, kDim, kStart>(weights, at, t, args.window.slack);
+  KeptWeights kept = {};
+  if constexpr (kDropout) {
+    kept =
+        kept_weights<Shape::kColumns>(args.dropout, at.map, at.first_row + at.lines(), first_key);
+  }
   if (at.lines() < kTileRows) {
     const int slot[2] = {at.row(0).slot, at.row(1).slot};
-    store_words(weights, args.weights, at.map, slot, t * Shape::kKeys + kChunk, at.end_key());
+    if constexpr (kDropout) {
+      Word dropped[Shape::kColumns][2];
+      drop_words(dropped, weights, kept);
+      store_words(dropped, args.weights, at.map, slot, first_key, at.end_key());
+    } else {
+      store_words(weights, args.weights, at.map, slot, first_key, at.end_key());
+    }
   }
   carry_front<Shape::kPitch, Shape::kKeys>(at.score_tile(kStart ? 1 : t) + own,
                                            at.score_tile(t + 1) + own);
@@ -179,6 +193,7 @@ __device__ void make_logit_gradients(const OnePassBackwardArgs& args, const Back
   multiply_lines<E, kDim, kFirst>(
       d, at.shared + Shape::kOutputGradients + at.lines() * Shape::kToken,
       values - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
+  if constexpr (kDropout) drop_weights(d, again(kept), dropout_scale(args.dropout.threshold));
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     Number* numbers = gradients + (lane.g + 8 * half) * Shape::kPitch + kFrontKeys + 2 * lane.q;
@@ -255,18 +270,27 @@ __device__ void load_start(const OnePassBackwardArgs& args, const BackwardPlace<
   }
 }
 
-/// Grid: (maps, row tiles). Two blocks a multiprocessor: registers for 10 warps.
-template <class E, int kDim>
-__global__ void __launch_bounds__(kOnePassBackwardThreads, 2)
+/// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
+template <bool kDropout>
+constexpr int kOnePassBackwardBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    kDropout ? 1 : 2;
+#else
+    2;
+#endif
+
+/// Grid: (maps, row tiles).
+template <class E, int kDim, bool kDropout>
+__global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlocks<kDropout>)
     one_pass_backward_kernel(const OnePassBackwardArgs args) {
   wait_for_previous_kernel();
   using Shape = BackwardShape<kDim>;
   const int tokens = args.extent.tokens, heads = args.extent.heads;
   // Later rows have more keys: start with them, of all maps.
   const int row_tile = static_cast<int>(gridDim.y - 1 - blockIdx.y);
-  const BackwardPlace<kDim> at = {dynamic_shared<Number>(), static_cast<int>(blockIdx.x),
-                                  args.extent.rows.begin + row_tile * kTileRows,
-                                  static_cast<int>(threadIdx.x) / kWarp, args.query_span};
+  BackwardPlace<kDim> at = {dynamic_shared<Number>(), static_cast<int>(blockIdx.x),
+                            args.extent.rows.begin + row_tile * kTileRows,
+                            static_cast<int>(threadIdx.x) / kWarp, args.query_span};
   Number *new_keys = at.shared + Shape::kNewKeys, *old_keys = at.shared + Shape::kOldKeys,
          *values = at.shared + Shape::kValues;
   load_start<kDim>(args, at);
@@ -276,7 +300,8 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, 2)
   make_scores<E, kDim, true>(at, old_keys, -1, args.scale);
   make_scores<E, kDim, false>(at, new_keys, 0, args.scale);
   __syncthreads();
-  make_logit_gradients<E, kDim, true>(args, at, old_keys + kFrontKeys * Shape::kToken, -1);
+  make_logit_gradients<E, kDim, true, kDropout>(args, at, old_keys + kFrontKeys * Shape::kToken,
+                                                -1);
   __syncthreads();
 
   const bool is_own = at.lines() < kTileRows;
@@ -284,6 +309,9 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, 2)
   BackwardSums sums = {};
   const int tiles = at.end_key() / Shape::kKeys;
   for (int t = 0; t < tiles; ++t) {
+    // As if they changed: what is made of them is cheaper to make again than to keep in registers.
+    if constexpr (kDropout) asm volatile("" : "+r"(at.first_row));
+    if constexpr (kDropout && kDim > 96) asm volatile("" : "+r"(at.map));
     const bool goes_on = t + 1 < tiles;
     const int first_key = t * Shape::kKeys, next_key = first_key + Shape::kKeys;
     load_tokens<kDim, Shape::kKeys>(old_keys, args.k, at.map, heads, first_key, tokens);
@@ -292,7 +320,7 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, 2)
                                       tokens);
     }
     commit_copies();
-    make_logit_gradients<E, kDim, false>(args, at, values, t);
+    make_logit_gradients<E, kDim, false, kDropout>(args, at, values, t);
     wait_for_copies<0>();
     __syncthreads();  // dC and the keys are there, the values are no longer read
     if (goes_on) {
@@ -319,8 +347,10 @@ void launch_one_pass_backward(const OnePassBackwardArgs& args, cudaStream_t stre
   const int bytes = one_pass_backward_shared_bytes(kDim, args.query_span);
   const dim3 grid(static_cast<unsigned>(args.extent.maps),
                   static_cast<unsigned>(args.extent.row_tiles()));
-  allow_shared_bytes(one_pass_backward_kernel<E, kDim>, bytes);
-  launch(one_pass_backward_kernel<E, kDim>, grid, kOnePassBackwardThreads, bytes, stream, args);
+  const auto kernel = args.dropout.threshold > 0 ? one_pass_backward_kernel<E, kDim, true>
+                                                 : one_pass_backward_kernel<E, kDim, false>;
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, grid, kOnePassBackwardThreads, bytes, stream, args);
 }
 
 template <int kDim>

@@ -12,9 +12,11 @@
 //   1. S of the new keys into shared memory, in fp16; its last `front` columns also to the place
 //      where tile t+1 starts.
 //   2. C = W * S on the matrix unit, as in the chain (toeplitz.cuh).
-//   3. Mask, running maximum and sum; the weights stay in registers, as fragments for P V.
+//   3. Mask, running maximum and sum; the weights stay in registers, as fragments for P V. Dropout
+//      takes them after the sum.
 #pragma once
 
+#include "lib/kernels/kept_weights.cuh"
 #include "lib/kernels/kq_convolution.cuh"
 #include "lib/kernels/scores.cuh"
 #include "lib/kernels/weighted_sum.cuh"
@@ -151,10 +153,9 @@ struct RunningRows {
   float sum[2] = {};                          // this lane's part
 };
 
-/// Takes 64 keys of C into the running softmax and turns them into fragments of the weights.
-template <class E, int kDim>
-__device__ void take_logits(RunningRows<kDim>& rows, Block& c, Word (&weights)[4][4], int first_row,
-                            int first_key) {
+/// Takes 64 keys of C into the running softmax; they become weights.
+template <int kDim>
+__device__ void take_logits(RunningRows<kDim>& rows, Block& c, int first_row, int first_key) {
   const Lane lane = lane_place();
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -186,6 +187,11 @@ __device__ void take_logits(RunningRows<kDim>& rows, Block& c, Word (&weights)[4
       rows.o[n][2 * half + 1] *= shrink;
     }
   }
+}
+
+/// As fragments for the product with V.
+template <class E>
+__device__ void pack_weights(Word (&weights)[4][4], const Block& c) {
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     weights[k][0] = pack<E>(c[2 * k][0], c[2 * k][1]);
@@ -195,10 +201,10 @@ __device__ void take_logits(RunningRows<kDim>& rows, Block& c, Word (&weights)[4
   }
 }
 
-/// Divides by the sums, writes the outputs and their log-sum-exp.
+/// Divides by the sums, writes the outputs times `factor` and their log-sum-exp.
 template <class E, int kDim>
 __device__ void finish_rows(RunningRows<kDim>& rows, const OnePassArgs& args, int map,
-                            int first_row) {
+                            int first_row, float factor) {
   const Lane lane = lane_place();
   constexpr float kLn2 = 0.693147180559945309f;
 #pragma unroll
@@ -216,12 +222,12 @@ __device__ void finish_rows(RunningRows<kDim>& rows, const OnePassArgs& args, in
     }
   }
   store_tokens<E, kDim>(rows.o, args.o, map, args.extent.heads, first_row, args.extent.tokens,
-                        1.0f);
+                        factor);
 }
 
 /// Grid: (row tiles, maps).
-template <class E, int kDim, int kBlocks>
-__global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 ? 3 : 2)
+template <class E, int kDim, int kBlocks, bool kDropout>
+__global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 && !kDropout ? 3 : 2)
     one_pass_forward_kernel(const OnePassArgs args) {
   wait_for_previous_kernel();
   using At = OnePassShared<kDim, kBlocks>;
@@ -273,11 +279,16 @@ __global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 ? 3 : 2)
     convolve_rows<kBlocks>(c, tile, table, args.query_span, args.window.slack,
                            place.reach > 0 && near_diagonal, first_row,
                            first_key - args.window.halo);
+    take_logits<kDim>(rows, c, first_row + 16 * warp, first_key);
+    if constexpr (kDropout) {
+      drop_weights(c, kept_weights<8>(args.dropout, map, first_row + 16 * warp, first_key), 1.0f);
+    }
     Word weights[4][4];
-    take_logits<E, kDim>(rows, c, weights, first_row + 16 * warp, first_key);
+    pack_weights<E>(weights, c);
     accumulate_product<E, kDim>(rows.o, weights, values);
   }
-  finish_rows<E, kDim>(rows, args, map, first_row + 16 * warp);
+  finish_rows<E, kDim>(rows, args, map, first_row + 16 * warp,
+                       kDropout ? dropout_scale(args.dropout.threshold) : 1.0f);
 }
 
 template <class E, int kDim, int kBlocks>
@@ -285,8 +296,10 @@ void launch_one_pass(const OnePassArgs& args, cudaStream_t stream) {
   const int bytes = one_pass_shared_bytes(kDim, kBlocks, args.query_span);
   const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
                   static_cast<unsigned>(args.extent.maps));
-  allow_shared_bytes(one_pass_forward_kernel<E, kDim, kBlocks>, bytes);
-  launch(one_pass_forward_kernel<E, kDim, kBlocks>, grid, kOnePassThreads, bytes, stream, args);
+  const auto kernel = args.dropout.threshold > 0 ? one_pass_forward_kernel<E, kDim, kBlocks, true>
+                                                 : one_pass_forward_kernel<E, kDim, kBlocks, false>;
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, grid, kOnePassThreads, bytes, stream, args);
 }
 
 template <int kDim>

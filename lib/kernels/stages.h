@@ -120,6 +120,7 @@ struct OnePassArgs {
   KeyWindow window;
   float scale;
   float* lse;  // [maps, T]
+  DropoutArgs dropout;
 };
 
 /// o and lse of all rows: what forward_in_one_pass(problem) covers.
@@ -138,12 +139,13 @@ struct OnePassBackwardArgs {
   KeyWindow window, flipped_window;
   float scale;
   const float* lse;           // [maps, T]
-  MapView weights, d_scores;  // written: P and dS of the extent's rows
+  MapView weights, d_scores;  // written: A without dropout's scale, and dS
   float* sums;                // [maps, slots, c_q * c_k]
   int slots;                  // a row tile each
+  DropoutArgs dropout;
 };
 
-/// dQ, P, dS and the kernel's sums: what backward_in_one_pass(problem) covers.
+/// dQ, A, dS and the kernel's sums: what backward_in_one_pass(problem) covers.
 template <int kDim>
 struct OnePassBackward {
   static void backward(const OnePassBackwardArgs& args, ElementType type, cudaStream_t stream);

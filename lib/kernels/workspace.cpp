@@ -331,7 +331,8 @@ bool mixing_alone(const Problem& p) {
 
 bool forward_in_one_pass(const Problem& p) {
   const Convolution& conv = p.conv_before;
-  return conv.kernel != nullptr && p.mix_before.weight == nullptr && weights_from_softmax(p) &&
+  return conv.kernel != nullptr && p.mix_before.weight == nullptr &&
+         p.conv_after.kernel == nullptr && p.mix_after.weight == nullptr &&
          key_window(conv.pad_left, conv.key_span).blocks <= kMaxOnePassBlocks;
 }
 
