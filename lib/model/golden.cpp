@@ -4,6 +4,7 @@
 #include "lib/attention/layer.h"
 #include "lib/core/document.h"
 #include "lib/core/error.h"
+#include "lib/core/rng.h"
 #include "lib/model/language_model.h"
 #include "lib/nn/cross_entropy.h"
 #include "lib/nn/rotary.h"
@@ -12,11 +13,13 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <map>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -27,12 +30,21 @@ namespace {
 
 constexpr double kOutputTolerance = 1e-5;
 constexpr double kGradientTolerance = 1e-4;
+constexpr std::uint64_t kDraws = 16;
+constexpr double kSpread = 0x1p-7;  // every rounding falls anew, also bf16's
+
+/// How a golden file is run.
+struct Trial {
+  AttentionPath path;
+  at::ScalarType compute;
+  std::uint64_t draw = 0;  // of the parameters; 0: the file's own
+};
 
 /// A golden file with messages that name it when something is missing.
 struct Golden {
   const TensorFile& file;
   const std::string& name;
-  const GoldenOptions& options;
+  at::Device device;
 
   bool is_model() const { return file.tensors.contains("tokens"); }
   const at::Tensor& tensor(const std::string& key) const {
@@ -40,9 +52,9 @@ struct Golden {
     if (found == file.tensors.end()) throw UserError(name, "has no tensor \"" + key + "\"");
     return found->second;
   }
-  at::Tensor on_device(const std::string& key) const { return tensor(key).to(options.device); }
-  at::Tensor activation(const std::string& key) const {
-    return tensor(key).to(options.device, options.compute);
+  at::Tensor on_device(const std::string& key) const { return tensor(key).to(device); }
+  at::Tensor activation(const std::string& key, at::ScalarType type) const {
+    return tensor(key).to(device, type);
   }
   Json metadata(const std::string& key) const {
     const auto found = file.metadata.find(key);
@@ -131,15 +143,29 @@ Renamed renamed_of(const std::string& name) {
   return {name, name};
 }
 
-/// Every parameter of the file with its place in `parameters`, which are set to the file's values.
-std::vector<Renamed> load_parameters(const Golden& golden, const Parameters& parameters) {
+/// `values` times 1 + kSpread u, with u from [-1, 1) for each.
+at::Tensor drawn(const at::Tensor& values, const std::string& name, std::uint64_t draw) {
+  if (draw == 0) return values;
+  at::Tensor factors = at::empty(values.sizes(), at::kDouble);
+  Rng rng(/*seed=*/0, stream_of("golden:" + name), draw);
+  auto* const data = factors.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < factors.numel(); ++i) {
+    data[i] = 1 + kSpread * (2 * rng.uniform() - 1);
+  }
+  return values * factors.to(values.scalar_type());
+}
+
+/// Every parameter of the file with its place in `parameters`, which are set to that draw of the
+/// file's values.
+std::vector<Renamed> load_parameters(const Golden& golden, const Parameters& parameters,
+                                     std::uint64_t draw) {
   static const std::string prefix = "param.";
   const at::NoGradGuard no_grad;
   std::vector<Renamed> loaded;
   for (const auto& [key, value] : golden.file.tensors) {
     if (!key.starts_with(prefix)) continue;
     loaded.push_back(renamed_of(key.substr(prefix.size())));
-    const at::Tensor values = loaded.back().layout(value);
+    const at::Tensor values = loaded.back().layout(drawn(value, key, draw));
     const auto& named = parameters.named();
     const auto ours = std::find_if(named.begin(), named.end(), [&](const auto& parameter) {
       return parameter.first == loaded.back().ours;
@@ -163,14 +189,6 @@ struct Pair {
   std::string name;
   at::Tensor ours, theirs;
   double tolerance;  // in float
-
-  double error() const {
-    const at::Tensor truth = theirs.to(at::kDouble);
-    const at::Tensor found = ours.detach().to(at::kCPU).to(at::kDouble);
-    TORCH_CHECK(found.sizes() == truth.sizes(), name, ": shape ", found.sizes(), " against ",
-                truth.sizes());
-    return (found - truth).norm().item<double>() / std::max(truth.norm().item<double>(), 1e-300);
-  }
 };
 
 struct Run {
@@ -188,19 +206,19 @@ void add_gradients(const Golden& golden, const Parameters& parameters,
   }
 }
 
-Run run_layer(const Golden& golden, AttentionPath path) {
-  const AttentionConfig config = attention_of(golden.metadata("config"), path);
-  const at::Tensor x = golden.activation("x").set_requires_grad(true);  // [B, T, D]
+Run run_layer(const Golden& golden, const Trial& trial) {
+  const AttentionConfig config = attention_of(golden.metadata("config"), trial.path);
+  const at::Tensor x = golden.activation("x", trial.compute).set_requires_grad(true);  // [B, T, D]
   const auto masters = x.options().dtype(at::kFloat).requires_grad(false);
   const LayerShape shape{
       .dim = x.size(2), .heads = golden.metadata("n_heads"), .layer = golden.metadata("layer_id")};
   Parameters parameters(/*seed=*/0, masters);
-  const AttentionLayer layer(config, shape, parameters, "", golden.options.compute);
-  const auto loaded = load_parameters(golden, parameters);
+  const AttentionLayer layer(config, shape, parameters, "", trial.compute);
+  const auto loaded = load_parameters(golden, parameters, trial.draw);
   const RotaryTable table =
       make_rotary_table(x.size(1), shape.head_dim(), golden.metadata("rope_theta"), masters);
   const at::Tensor y = layer.forward(x, table, {});
-  y.backward(golden.activation("grad_y"));
+  y.backward(golden.activation("grad_y", trial.compute));
 
   Run run{.pairs = {{"y", y, golden.tensor("y"), kOutputTolerance},
                     {"grad_x", x.grad(), golden.tensor("grad_x"), kGradientTolerance}},
@@ -209,7 +227,7 @@ Run run_layer(const Golden& golden, AttentionPath path) {
   return run;
 }
 
-Run run_model(const Golden& golden, AttentionPath path) {
+Run run_model(const Golden& golden, const Trial& trial) {
   const ModelConfig config{.dim = golden.metadata("dim"),
                            .layers = golden.metadata("n_layers"),
                            .heads = golden.metadata("n_heads"),
@@ -217,9 +235,9 @@ Run run_model(const Golden& golden, AttentionPath path) {
                            .rope_theta = golden.metadata("rope_theta"),
                            .vocabulary = std::nullopt};
   const std::int64_t vocabulary = golden.tensor("param.tok_embeddings.weight").size(0);
-  const LanguageModel model(config, attention_of(golden.metadata("config"), path), vocabulary,
-                            {.device = golden.options.device, .compute = golden.options.compute});
-  const auto loaded = load_parameters(golden, model.parameters());
+  const LanguageModel model(config, attention_of(golden.metadata("config"), trial.path), vocabulary,
+                            {.device = golden.device, .compute = trial.compute});
+  const auto loaded = load_parameters(golden, model.parameters(), trial.draw);
   const at::Tensor logits = model.forward(golden.on_device("tokens").to(at::kLong));
   const at::Tensor loss = cross_entropy(logits, golden.on_device("targets").to(at::kLong),
                                         golden.on_device("loss_mask"));
@@ -233,67 +251,75 @@ Run run_model(const Golden& golden, AttentionPath path) {
   return run;
 }
 
-Run run_golden(const Golden& golden, AttentionPath path) {
-  return golden.is_model() ? run_model(golden, path) : run_layer(golden, path);
+Run run_golden(const Golden& golden, const Trial& trial) {
+  return golden.is_model() ? run_model(golden, trial) : run_layer(golden, trial);
 }
 
 /// Half a unit in the last place of 1.
 double rounding_of(at::ScalarType type) { return type == at::kHalf ? 0x1p-11 : 0x1p-8; }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-std::vector<double> composed_errors(const Golden& golden) {
-  std::vector<double> errors;
-  for (const Pair& pair : run_golden(golden, AttentionPath::Composed).pairs) {
-    errors.push_back(pair.error());
+/// The norm of a difference over the norm of the truth, over all that was added.
+class RelativeError {
+ public:
+  void add(const Pair& pair, const at::Tensor& truth) {
+    const at::Tensor right = truth.to(at::kCPU, at::kDouble);
+    const at::Tensor found = pair.ours.detach().to(at::kCPU, at::kDouble);
+    TORCH_CHECK(found.sizes() == right.sizes(), pair.name, ": shape ", found.sizes(), " against ",
+                right.sizes());
+    difference_ = std::hypot(difference_, (found - right).norm().item<double>());
+    norm_ = std::hypot(norm_, right.norm().item<double>());
   }
-  return errors;
-}
+  double value() const { return difference_ / std::max(norm_, 1e-300); }
 
-/// "grad.layers.0.attention.gate.bias" without its numbers: the same for all layers.
-std::string kind_of(const std::string& tensor) {
-  std::string kind;
-  for (const char c : tensor) {
-    if (c < '0' || c > '9') kind += c;
-  }
-  return kind;
-}
+ private:
+  double difference_ = 0, norm_ = 0;
+};
 
-/// The error that each tensor may have in a model by 16 bits alone. Rounding adds up through the
-/// layers, and the error of a gradient of a few entries is one draw of it, the composed path's too,
-/// which may be small by luck: so the largest of the layers' own, and no less than the median.
-std::vector<double> errors_by_rounding(const Run& run, const std::vector<double>& composed) {
-  const double least = median(composed);
-  std::map<std::string, double> most;
-  for (std::size_t i = 0; i < composed.size(); ++i) {
-    double& error = most[kind_of(run.pairs[i].name)];
-    error = std::max({error, composed[i], least});
-  }
-  std::vector<double> errors;
-  for (const Pair& pair : run.pairs) errors.push_back(most[kind_of(pair.name)]);
-  return errors;
-}
-
-GoldenReport judge(const Golden& golden) {
-  const Run run = run_golden(golden, golden.options.path);
+/// In float: the file's own parameters against the file.
+GoldenReport judge_in_float(const Golden& golden, AttentionPath path) {
+  const Run run = run_golden(golden, {path, at::kFloat});
   GoldenReport report{.results = {}, .paths = run.paths};
   for (const Pair& pair : run.pairs) {
+    RelativeError error;
+    error.add(pair, pair.theirs);
     report.results.push_back(
-        {.tensor = pair.name, .error = pair.error(), .tolerance = pair.tolerance});
+        {.tensor = pair.name, .error = error.value(), .tolerance = pair.tolerance});
   }
-  if (golden.options.compute != at::kFloat) {
-    const std::vector<double> composed = composed_errors(golden);
-    const std::vector<double> errors =
-        golden.is_model() ? errors_by_rounding(run, composed) : composed;
-    for (std::size_t i = 0; i < report.results.size(); ++i) {
-      report.results[i].composed_error = composed[i];
-      report.results[i].tolerance = 2 * errors[i] + rounding_of(golden.options.compute);
+  return report;
+}
+
+/// In 16 bits the error of a run is one draw of rounding, which for a gradient of a few entries is
+/// far from the next: so both paths' errors are taken over kDraws of the parameters, of which the
+/// first is the file's. The others' truth is the composed path in float.
+GoldenReport judge_in_16_bits(const Golden& golden, const GoldenOptions& options) {
+  std::vector<RelativeError> errors, composed_errors;
+  GoldenReport report;
+  for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
+    const Run truth = run_golden(golden, {AttentionPath::Composed, at::kFloat, draw});
+    const Run run = run_golden(golden, {options.path, options.compute, draw});
+    const Run composed = run_golden(golden, {AttentionPath::Composed, options.compute, draw});
+    errors.resize(run.pairs.size()), composed_errors.resize(run.pairs.size());
+    for (std::size_t i = 0; i < run.pairs.size(); ++i) {
+      const at::Tensor& right = draw == 0 ? truth.pairs[i].theirs : truth.pairs[i].ours.detach();
+      errors[i].add(run.pairs[i], right);
+      composed_errors[i].add(composed.pairs[i], right);
     }
+    if (draw > 0) continue;
+    report.paths = run.paths;
+    for (const Pair& pair : run.pairs) report.results.push_back({.tensor = pair.name});
   }
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    GoldenResult& result = report.results[i];
+    result.error = errors[i].value();
+    result.composed_error = composed_errors[i].value();
+    result.tolerance = 2 * composed_errors[i].value() + rounding_of(options.compute);
+  }
+  return report;
+}
+
+GoldenReport judge(const Golden& golden, const GoldenOptions& options) {
+  GoldenReport report = options.compute == at::kFloat ? judge_in_float(golden, options.path)
+                                                      : judge_in_16_bits(golden, options);
   for (GoldenResult& result : report.results) result.pass = result.error <= result.tolerance;
   return report;
 }
@@ -307,10 +333,10 @@ bool GoldenReport::pass() const {
 
 GoldenReport verify_golden(const TensorFile& file, const std::string& name,
                            const GoldenOptions& options) {
-  const Golden golden{.file = file, .name = name, .options = options};
+  const Golden golden{.file = file, .name = name, .device = options.device};
   if (options.device.is_cuda()) ops::use_full_float32();
   try {
-    return judge(golden);
+    return judge(golden, options);
   } catch (const Json::exception& error) {
     throw UserError(name, std::string("is not a golden file: ") + error.what());
   }
