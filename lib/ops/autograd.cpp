@@ -123,8 +123,7 @@ std::vector<at::Tensor> differentiable_tensors(const AttentionCall& call) {
 
 bool saves_output(const AttentionCall& call) {
   return call.q.is_cuda() && call.kq_before && call.kq_before->causality == Causality::Double &&
-         !call.kq_after && !call.heads_before.defined() && !call.heads_after.defined() &&
-         call.dropout.rate == 0;
+         !call.kq_after && !call.heads_before.defined() && !call.heads_after.defined();
 }
 
 at::Tensor attend(const AttentionCall& call, const Backend& backend) {
