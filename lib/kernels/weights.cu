@@ -107,21 +107,17 @@ void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStr
 constexpr int kReduceWidth = 4, kReduceSlices = 256;
 
 /// sums [outer, slots, width]: the sum over `batches` outer blocks, `stride` apart, and all slots
-/// of one column. A slice takes every 256th slot, and slices are added up in pairs, so that the
+/// of one column. A slice takes every 256th of them, and slices are added up in pairs, so that the
 /// order does not depend on the run. Lane: column; threadIdx.y: slice.
 __device__ float sum_slots(const float* sums, int first, int batches, int stride, int slots,
                            int width, int column) {
   __shared__ float slices[kReduceSlices][kReduceWidth];
   const int slice = static_cast<int>(threadIdx.y);
   float sum = 0;
-  for (int batch = 0; batch < batches && column < width; ++batch) {
-    const auto outer = static_cast<std::size_t>(first + batch * stride);
-    const float* slot = sums + (outer * slots + slice) * width + column;
 #pragma unroll 8  // a load each, on their way together
-    for (int n = slice; n < slots; n += kReduceSlices) {
-      sum += *slot;
-      slot += static_cast<std::ptrdiff_t>(kReduceSlices) * width;
-    }
+  for (int n = slice; n < batches * slots && column < width; n += kReduceSlices) {
+    const int outer = first + n / slots * stride;
+    sum += sums[(static_cast<std::size_t>(outer) * slots + n % slots) * width + column];
   }
   slices[slice][threadIdx.x] = sum;
   for (int half = kReduceSlices / 2; half > 0; half /= 2) {
