@@ -45,7 +45,8 @@ class CudaFunctions : public ::testing::Test {
 /// Several outputs from several inputs.
 using Function = std::function<Tensors(const Tensors&)>;
 
-/// Outputs and then gradients of f at `inputs`, for outputs weighted at random.
+/// Outputs and then gradients of f at `inputs`, for outputs weighted at random, with weights that
+/// are the same in every type.
 Tensors with_gradients(const Function& f, const Tensors& inputs) {
   Tensors leaves;
   for (const at::Tensor& input : inputs) {
@@ -54,7 +55,8 @@ Tensors with_gradients(const Function& f, const Tensors& inputs) {
   Tensors results = f(leaves);
   at::Tensor sum;
   for (std::size_t i = 0; i < results.size(); ++i) {
-    const at::Tensor weight = random_tensor(results[i].sizes(), "out" + std::to_string(i));
+    const at::Tensor weight =
+        random_tensor(results[i].sizes(), "out" + std::to_string(i)).to(at::kBFloat16);
     const at::Tensor part = (results[i] * weight.to(results[i].options())).to(at::kDouble).sum();
     sum = sum.defined() ? sum + part : part;
   }
