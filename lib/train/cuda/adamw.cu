@@ -164,7 +164,8 @@ __device__ void store_rounded(const AdamTensor& t, std::int64_t i, const float4&
       *reinterpret_cast<const unsigned*>(&pairs[0]), *reinterpret_cast<const unsigned*>(&pairs[1]));
 }
 
-__global__ void __launch_bounds__(kThreads)
+/// Five blocks a multiprocessor, said aloud: for sm_80 ptxas else aims at more and spills.
+__global__ void __launch_bounds__(kThreads, 5)
     update_kernel(const __grid_constant__ Table table, const __grid_constant__ AdamW call) {
   const Update update = {*call.factors, call.eps, call.beta1, call.beta2};
   if (!isfinite(update.factors.norm)) return;
