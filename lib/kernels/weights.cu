@@ -124,7 +124,7 @@ __device__ float sum_slots(const float* sums, int first, int batches, int stride
     __syncthreads();
     if (slice < half) slices[slice][threadIdx.x] += slices[slice + half][threadIdx.x];
   }
-  return slices[0][threadIdx.x];  // of use in slice 0
+  return slices[slice][threadIdx.x];  // of use in slice 0
 }
 
 __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
