@@ -2,8 +2,8 @@
 // may lag behind.
 #include "lib/kernels/attention.h"
 #include "lib/kernels/chain.h"
-#include "lib/kernels/dropout.h"
 #include "lib/kernels/device.h"
+#include "lib/kernels/dropout.h"
 #include "lib/kernels/support.h"
 
 #include <tuple>
