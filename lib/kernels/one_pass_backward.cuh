@@ -152,7 +152,10 @@ __device__ void make_weights(Word (&weights)[BackwardShape<kDim>::kColumns][2],
 #pragma unroll
     for (int n = 0; n < Shape::kColumns; ++n) {
       const int column = 8 * n + 2 * lane.q;
-      const Word word = weight_pair<E>(pack<Half>(c[n][2 * half], c[n][2 * half + 1]), lse2);
+      // fp16, as the maps of the forward's chain hold them.
+      const float2 m = unpack<Half>(pack<Half>(c[n][2 * half], c[n][2 * half + 1]));
+      const Word word =
+          pack<E>(exp2_fast(fmaf(m.x, kLog2e, -lse2)), exp2_fast(fmaf(m.y, kLog2e, -lse2)));
       weights[n][half] = n < kFirst ? 0 : keep_pair(word, column <= last, column < last);
     }
   }
