@@ -4,7 +4,8 @@
 //
 // A block owns 64 query rows of dS and dQ and walks the keys in tiles of n = 64 or 32. What the
 // transposed convolution reads below them (c_q-1 rows of dC) it makes again, and what those read
-// above (c_q-1 rows of S more). With c_q <= 6 each is 80 lines, 16 for each of five warps:
+// above (c_q-1 rows of S more). With c_q <= 6 each is 80 lines, 16 for each of five warps; a sixth
+// has none:
 //
 //   line       0                    c_q-1                     64                79
 //   S          r0-(c_q-1) ......... r0 .................................... r0+80-c_q
@@ -22,17 +23,17 @@
 // Two phases a tile, a barrier after each; each copies what the next one needs:
 //   1. C = W * S, P = exp(C - lse), dP = dropout(dO V^T), dC = P (dP - D) with D = sum over d of
 //      dO O, which is the sum over keys of P dP.
-//   2. dS = transposed convolution of dC, dQ += dS K, kernel sums from (S, dC); S of tile t + 1.
+//   2. Four warps: dS = transposed convolution of dC, dQ += dS K. The two others: the kernel's sums
+//      from (S, dC). Then S of tile t + 1.
 //
 // Products of the matrix unit (16x8x16) a tile of 64 x 64, with d = 64 and 6 x 11 taps: S and dP
 // 160 each, C 360 (windows of 24 keys: 1.5 each), dS 288, kernel sums 384, dQ 128: 1480, where the
-// chain takes 1344. Shared memory is what such tiles wait for: a fragment is read for 8 products or
-// fewer, so warps take 16 lines by all keys of a tile, and the fifth warp the lines below 64,
-// rather than each of four a share of those.
+// chain takes 1344. A multiprocessor has twelve warps: what a warp adds up stays in registers, so
+// each has dQ or kernel's sums, and none has both.
 #pragma once
 
 #include "lib/kernels/kept_weights.cuh"
-#include "lib/kernels/one_pass_backward_tile.cuh"
+#include "lib/kernels/one_pass_backward_sums.cuh"
 #include "lib/kernels/weighted_sum.cuh"
 
 #include <cstddef>
@@ -40,7 +41,15 @@
 
 namespace mta::kernels {
 
-constexpr int kOnePassBackwardThreads = kOnePassRows / 16 * kWarp;  // five warps of 16 lines
+// Five warps of 16 lines and one without: four with rows of dS, two for the kernel's sums.
+constexpr int kLineWarps = kOnePassRows / 16, kOwnWarps = kTileRows / 16;
+constexpr int kOnePassBackwardWarps = kOwnWarps + kSumWarps;
+constexpr int kOnePassBackwardThreads = kOnePassBackwardWarps * kWarp;
+
+/// What a warp adds up along the walk, 8 keys or 8 columns of d each: dQ of its rows, or the
+/// kernel's sums.
+template <int kDim>
+using BackwardTotals = float[max_of(kDim / 8, kSumOffsets* kSumColumns)][4];
 
 /// A row of C.
 struct alignas(kLogitRowBytes) LogitRow {
@@ -210,10 +219,10 @@ __device__ void make_logit_gradients(const OnePassBackwardArgs& args, const Back
   }
 }
 
-/// Phase 2 of the first four warps: dS of tile t to its map, dQ and the kernel's sums.
+/// Phase 2 of the first four warps: dS of tile t to its map, and dQ.
 template <class E, int kDim>
 __device__ void take_score_gradients(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at,
-                                     float (&d_q)[kDim / 8][4], BackwardSums& sums, int t) {
+                                     BackwardTotals<kDim>& d_q, int t) {
   using Shape = BackwardShape<kDim>;
   const Lane lane = lane_place();
   const int own = at.lines() * Shape::kPitch, first_key = t * Shape::kKeys;
@@ -234,12 +243,6 @@ __device__ void take_score_gradients(const OnePassBackwardArgs& args, const Back
   const int slot[2] = {at.row(0).slot, at.row(1).slot};
   store_words(words, args.d_scores, at.map, slot, first_key, at.end_key());
   accumulate_lines<E, kDim>(d_q, words, at.shared + Shape::kOldKeys);
-#pragma unroll 1
-  for (int line = at.lines() / 32 * 32, end = line + 32; line < end; line += 16) {
-    accumulate_kernel_sums<E, Shape::kColumns>(
-        sums, at.logit_gradients() + line * Shape::kPitch,
-        at.score_tile(t) + (line + at.query_span - 1) * Shape::kPitch, at.warp % 2, at.query_span);
-  }
 }
 
 /// Copies what stays for the whole walk, the first tile, and keys and values of what it reads
@@ -299,17 +302,20 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlock
   load_start<kDim>(args, at);
   wait_for_copies<0>();
   __syncthreads();
-  make_logit_rows<E, kDim>(args, at);
-  make_scores<E, kDim, true>(at, old_keys, -1, args.scale);
-  make_scores<E, kDim, false>(at, new_keys, 0, args.scale);
+  const bool has_lines = at.warp < kLineWarps, is_own = at.warp < kOwnWarps;
+  if (has_lines) {
+    make_logit_rows<E, kDim>(args, at);
+    make_scores<E, kDim, true>(at, old_keys, -1, args.scale);
+    make_scores<E, kDim, false>(at, new_keys, 0, args.scale);
+  }
   __syncthreads();
-  make_logit_gradients<E, kDim, true, kDropout>(args, at, old_keys + kFrontKeys * Shape::kToken,
-                                                -1);
+  if (has_lines) {
+    make_logit_gradients<E, kDim, true, kDropout>(args, at, old_keys + kFrontKeys * Shape::kToken,
+                                                  -1);
+  }
   __syncthreads();
 
-  const bool is_own = at.lines() < kTileRows;
-  float d_q[kDim / 8][4] = {};
-  BackwardSums sums = {};
+  BackwardTotals<kDim> totals = {};
   const int tiles = at.end_key() / Shape::kKeys;
   for (int t = 0; t < tiles; ++t) {
     // As if they changed: what is made of them is cheaper to make again than to keep in registers.
@@ -323,25 +329,36 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlock
                                       tokens);
     }
     commit_copies();
-    make_logit_gradients<E, kDim, false, kDropout>(args, at, values, t);
+    if (has_lines) make_logit_gradients<E, kDim, false, kDropout>(args, at, values, t);
     wait_for_copies<0>();
     __syncthreads();  // dC and the keys are there, the values are no longer read
     if (goes_on) {
       load_tokens<kDim, Shape::kKeys>(values, args.v, at.map, heads, next_key + kChunk, tokens);
     }
     commit_copies();
-    if (is_own) take_score_gradients<E, kDim>(args, at, d_q, sums, t);
-    if (goes_on) make_scores<E, kDim, false>(at, new_keys, t + 1, args.scale);
+    if (is_own) {
+      take_score_gradients<E, kDim>(args, at, totals, t);
+    } else {
+      accumulate_kernel_sums<E, Shape::kColumns>(
+          totals, at.logit_gradients(), at.score_tile(t) + (at.query_span - 1) * Shape::kPitch,
+          at.warp - kOwnWarps, at.query_span);
+    }
+    if (goes_on && has_lines) make_scores<E, kDim, false>(at, new_keys, t + 1, args.scale);
     wait_for_copies<0>();
     __syncthreads();  // the next S and values are there, dC and the keys are no longer read
   }
+  float* scratch = reinterpret_cast<float*>(at.shared + Shape::kScores);
+  static_assert(kSumBytes <= Shape::kMapBytes);
   if (is_own) {
-    store_tokens<E, kDim>(d_q, args.d_q, at.map, heads, at.first_row + at.lines(),
-                          args.extent.rows.end, args.scale);
+    store_tokens<E, kDim>(reinterpret_cast<const float(&)[kDim / 8][4]>(totals), args.d_q, at.map,
+                          heads, at.first_row + at.lines(), args.extent.rows.end, args.scale);
+  } else {
+    put_kernel_sums(totals, scratch, at.warp - kOwnWarps);
   }
-  float* slot = args.sums + (static_cast<std::size_t>(at.map) * args.slots + row_tile) *
-                                args.query_span * args.flipped_window.span;
-  finish_kernel_sums(sums, reinterpret_cast<float*>(at.shared + Shape::kScores), slot,
+  __syncthreads();
+  finish_kernel_sums(scratch,
+                     args.sums + (static_cast<std::size_t>(at.map) * args.slots + row_tile) *
+                                     args.query_span * args.flipped_window.span,
                      args.query_span, args.flipped_window);
 }
 

@@ -1,5 +1,5 @@
 // What a warp of the backward in one pass does with 16 lines of a tile in shared memory: products,
-// convolutions with fixed windows of 24 keys, the kernel's gradient, and rows of the maps.
+// convolutions with fixed windows of 24 keys, and rows of the maps.
 //
 // kColumns: 8-key columns that are new in a tile; before them lie the 16 keys of the front.
 #pragma once
@@ -33,8 +33,7 @@ struct BackwardShape {
   static constexpr int kTables =  // forward, flipped
       kLogitRows + kOnePassRows * kLogitRowBytes / kNumberBytes;
   static_assert(kNumberBytes * kTables == one_pass_backward_shared_bytes(kDim, 0));
-  static_assert(kNumberBytes * (kLogitRows - kScores) >= kWordBytes * 2 * kMaxBackwardSpan * 32 * 8,
-                "the kernel's sums take the place of the maps at the end");
+  static constexpr int kMapBytes = kNumberBytes * (kLogitRows - kScores);
 };
 
 /// out = X Y^T for 16 tokens of X and the keys from column kFirst on.
@@ -88,8 +87,8 @@ __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, c
 }
 
 /// sums += X Y for 16 rows of X, as words of a map, and kColumns * 8 keys of Y.
-template <class E, int kDim, int kColumns>
-__device__ void accumulate_lines(float (&sums)[kDim / 8][4], const Word (&x)[kColumns][2],
+template <class E, int kDim, int kColumns, int kAccumulators>
+__device__ void accumulate_lines(float (&sums)[kAccumulators][4], const Word (&x)[kColumns][2],
                                  const Number* y) {
   const Number* corner = y + square_offset(kDim + 8);
 #pragma unroll
@@ -103,86 +102,6 @@ __device__ void accumulate_lines(float (&sums)[kDim / 8][4], const Word (&x)[kCo
       mma_k16<E>(sums[2 * n + 1], x[2 * k][0], x[2 * k][1], x[2 * k + 1][0], x[2 * k + 1][1], b[2],
                  b[3]);
     }
-  }
-}
-
-/// The gradient of the flipped kernel: a warp holds every other query offset a, and adds up its own
-/// 16 rows and those of its neighbour, so that the sums take half the registers.
-struct BackwardSums {
-  // window column x = 16 pair + (g or g + 8), output lane 2q or 2q + 1
-  float value[kMaxBackwardSpan / 2][2][4];
-};
-
-/// sums[x, n] += sum over 16 rows and all columns t of dC[row + a, 8t + x] S[row, 8t + n], for
-/// a = first_offset, + 2, .... `scores`: the rows' own lines of S, in fp16.
-template <class E, int kColumns>
-__device__ void accumulate_kernel_sums(BackwardSums& sums, const Number* gradients,
-                                       const Number* scores, int first_offset, int query_span) {
-  constexpr int kPitch = tile_pitch(kChunk * (kColumns + kFrontColumns));
-  constexpr int kQuads = (kColumns + kFrontColumns) / 2;
-  Word x[kColumns][2];
-#pragma unroll
-  for (int t = 0; t < kColumns; t += 2) {
-    Word square[4];
-    load_blocks_transposed(square, scores + square_offset(kPitch) + 8 * t);
-#pragma unroll
-    for (int n = 0; n < 4; ++n) x[t + n / 2][n % 2] = convert<Half, E>(square[n]);
-  }
-  const Number* corner = gradients + first_offset * kPitch + square_offset_by_row(kPitch);
-#pragma unroll
-  for (int step = 0; step < kMaxBackwardSpan / 2; ++step) {
-    if (first_offset + 2 * step >= query_span) break;
-    Word even[kQuads + 1][4];
-#pragma unroll
-    for (int e = 0; e < kQuads; ++e) {
-      load_blocks_transposed(even[e], corner + 2 * step * kPitch + 16 * e);
-    }
-    even[kQuads][0] = even[kQuads][2] = 0;  // no output reads it: keeps the last fragment finite
-#pragma unroll
-    for (int t = 0; t < kColumns; ++t) {
-#pragma unroll
-      for (int pair = 0; pair < 2; ++pair) {
-        const int e = t / 2 + pair;
-        float(&sum)[4] = sums.value[step][pair];
-        if (t % 2 == 0) {
-          mma_k16<E>(sum, even[e][0], even[e][1], even[e][2], even[e][3], x[t][0], x[t][1]);
-        } else {
-          mma_k16<E>(sum, even[e][1], even[e + 1][0], even[e][3], even[e + 1][2], x[t][0], x[t][1]);
-        }
-      }
-    }
-  }
-}
-
-/// Adds the diagonals of the first four warps' sums to this block's slot, in a fixed order.
-/// `scratch` is shared memory; the last block barrier is behind all that used it.
-__device__ inline void finish_kernel_sums(const BackwardSums& sums, float* scratch, float* slot,
-                                          int query_span, const KeyWindow& window) {
-  constexpr int kOffsets = kMaxBackwardSpan / 2, kSquare = 32 * 8;  // [x][output lane]
-  const Lane lane = lane_place();
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-#pragma unroll
-  for (int n = 0; n < kOffsets; ++n) {
-    if (warp >= kTileRows / 16) break;
-#pragma unroll
-    for (int e = 0; e < 8; ++e) {
-      const int column = 8 * (e / 2) + lane.g, pair = e / 4, half = e / 2 % 2;
-      scratch[(warp * kOffsets + n) * kSquare + column * 8 + 2 * lane.q + e % 2] =
-          sums.value[n][pair][2 * half + e % 2];
-    }
-  }
-  __syncthreads();
-  for (int tap = static_cast<int>(threadIdx.x); tap < query_span * window.span;
-       tap += static_cast<int>(blockDim.x)) {
-    const int a = tap / window.span, b = tap % window.span;
-    float sum = 0;
-    for (int w = a % 2; w < kTileRows / 16; w += 2) {
-      for (int output = 0; output < 8; ++output) {
-        sum += scratch[(w * kOffsets + a / 2) * kSquare + (b + window.slack + output) * 8 + output];
-      }
-    }
-    // Back from the flipped kernel.
-    slot[(query_span - 1 - a) * window.span + window.span - 1 - b] += sum;
   }
 }
 
