@@ -20,7 +20,7 @@
 //   C, dP, dC  |<--- front ------->|<-------------- new ---------------------->|
 //   dS                   |<-------------- new ------------------->|
 //
-// Two phases a tile, a barrier after each; each copies what the next one needs:
+// Two phases a tile, a barrier after each; in each the sixth warp copies what the next one needs:
 //   1. C = W * S, P = exp(C - lse), dP = dropout(dO V^T), dC = P (dP - D) with D = sum over d of
 //      dO O, which is the sum over keys of P dP.
 //   2. Four warps: dS = transposed convolution of dC, dQ += dS K. The two others: the kernel's sums
@@ -37,7 +37,6 @@
 #include "lib/kernels/weighted_sum.cuh"
 
 #include <cstddef>
-#include <type_traits>
 
 namespace mta::kernels {
 
@@ -49,7 +48,7 @@ constexpr int kOnePassBackwardThreads = kOnePassBackwardWarps * kWarp;
 /// What a warp adds up along the walk, 8 keys or 8 columns of d each: dQ of its rows, or the
 /// kernel's sums.
 template <int kDim>
-using BackwardTotals = float[max_of(kDim / 8, kSumOffsets* kSumColumns)][4];
+using BackwardTotals = float[max_of(kDim / 8, kSumAccumulators)][4];
 
 /// A row of C.
 struct alignas(kLogitRowBytes) LogitRow {
@@ -251,18 +250,23 @@ template <int kDim>
 __device__ void load_start(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
   using Shape = BackwardShape<kDim>;
   const int tokens = args.extent.tokens, heads = args.extent.heads;
-  const auto load = [&](auto count, int target, const TensorView& x, int first) {
-    load_tokens<kDim, decltype(count)::value>(at.shared + target, x, at.map, heads, first, tokens);
+  // Pieces of 16 tokens, in turn for each warp.
+  int piece = at.warp;
+  const auto load = [&](int target, const TensorView& x, int first, int count) {
+    const HeadTokens from = head_tokens(x, at.map, heads);
+#pragma unroll 1
+    for (; piece < count / 16; piece += kOnePassBackwardWarps) {
+      copy_tokens<kDim, 16>(at.shared + target + 16 * piece * Shape::kToken, from,
+                            first + 16 * piece, tokens);
+    }
+    piece -= count / 16;
   };
-  using Rows = std::integral_constant<int, kOnePassRows>;
-  using Front = std::integral_constant<int, kFrontKeys>;
-  using Keys = std::integral_constant<int, Shape::kKeys>;
-  load(Rows{}, Shape::kQueries, args.q, at.first_row - (at.query_span - 1));
-  load(Rows{}, Shape::kOutputGradients, args.d_o, at.first_row);
-  load(Front{}, Shape::kOldKeys, args.k, 0);
-  load(Front{}, Shape::kOldKeys + kFrontKeys * Shape::kToken, args.v, -kChunk);
-  load(Keys{}, Shape::kNewKeys, args.k, kFrontKeys);
-  load(Keys{}, Shape::kValues, args.v, kChunk);
+  load(Shape::kQueries, args.q, at.first_row - (at.query_span - 1), kOnePassRows);
+  load(Shape::kOutputGradients, args.d_o, at.first_row, kOnePassRows);
+  load(Shape::kOldKeys, args.k, 0, kFrontKeys);
+  load(Shape::kOldKeys + kFrontKeys * Shape::kToken, args.v, -kChunk, kFrontKeys);
+  load(Shape::kNewKeys, args.k, kFrontKeys, Shape::kKeys);
+  load(Shape::kValues, args.v, kChunk, Shape::kKeys);
   commit_copies();
   Word* table = reinterpret_cast<Word*>(at.shared + Shape::kTables);
   const int head = at.map % heads;
@@ -323,19 +327,23 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlock
     if constexpr (kDropout && kDim > 96) asm volatile("" : "+r"(at.map));
     const bool goes_on = t + 1 < tiles;
     const int first_key = t * Shape::kKeys, next_key = first_key + Shape::kKeys;
-    load_tokens<kDim, Shape::kKeys>(old_keys, args.k, at.map, heads, first_key, tokens);
-    if (goes_on) {
-      load_tokens<kDim, Shape::kKeys>(new_keys, args.k, at.map, heads, next_key + kFrontKeys,
-                                      tokens);
+    if (!has_lines) {
+      const HeadTokens k = head_tokens(args.k, at.map, heads);
+      copy_tokens<kDim, Shape::kKeys>(old_keys, k, first_key, tokens);
+      if (goes_on) {
+        copy_tokens<kDim, Shape::kKeys>(new_keys, k, next_key + kFrontKeys, tokens);
+      }
+      commit_copies();
+    } else {
+      make_logit_gradients<E, kDim, false, kDropout>(args, at, values, t);
     }
-    commit_copies();
-    if (has_lines) make_logit_gradients<E, kDim, false, kDropout>(args, at, values, t);
     wait_for_copies<0>();
     __syncthreads();  // dC and the keys are there, the values are no longer read
-    if (goes_on) {
-      load_tokens<kDim, Shape::kKeys>(values, args.v, at.map, heads, next_key + kChunk, tokens);
+    if (goes_on && !has_lines) {
+      copy_tokens<kDim, Shape::kKeys>(values, head_tokens(args.v, at.map, heads), next_key + kChunk,
+                                      tokens);
+      commit_copies();
     }
-    commit_copies();
     if (is_own) {
       take_score_gradients<E, kDim>(args, at, totals, t);
     } else {

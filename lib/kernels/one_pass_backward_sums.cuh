@@ -17,7 +17,8 @@ namespace mta::kernels {
 
 constexpr int kSumWarps = 2;  // each holds every other query offset
 constexpr int kSumOffsets = kMaxBackwardSpan / kSumWarps;
-constexpr int kSumColumns = 4;                         // 8-key columns of dC that 16 keys of S meet
+constexpr int kSumColumns = 4;  // 8-key columns of dC that 16 keys of S meet
+constexpr int kSumAccumulators = kSumOffsets * kSumColumns;
 constexpr int kSumSquare = 16 * kChunk * kSumColumns;  // numbers [m][column] of a query offset
 constexpr int kSumBytes = kWordBytes * kMaxBackwardSpan * kSumSquare;
 
@@ -26,7 +27,7 @@ constexpr int kSumBytes = kWordBytes * kMaxBackwardSpan * kSumSquare;
 template <class E, int kColumns, int kAccumulators>
 __device__ void accumulate_kernel_sums(float (&sums)[kAccumulators][4], const Number* gradients,
                                        const Number* scores, int first_offset, int query_span) {
-  static_assert(kAccumulators >= kSumOffsets * kSumColumns);
+  static_assert(kAccumulators >= kSumAccumulators);
   constexpr int kPitch = tile_pitch(kChunk * (kColumns + kFrontColumns)), kPairs = kColumns / 2;
   const Number* from_s = scores + square_offset_by_row(kPitch);
   const Number* from_d = gradients + first_offset * kPitch + square_offset(kPitch);

@@ -36,6 +36,33 @@ struct BackwardShape {
   static constexpr int kMapBytes = kNumberBytes * (kLogitRows - kScores);
 };
 
+/// One warp copies kTokens tokens into rows of kDim + 8 numbers; zeros for tokens outside [0, end).
+/// Each lane keeps to one 16-byte column.
+template <int kDim, int kTokens>
+__device__ void copy_tokens(Number* target, const HeadTokens& x, int first, int end) {
+  constexpr int kChunks = kDim / kChunk, kLines = kWarp / kChunks;
+  static_assert(kTokens % kLines == 0);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, line = lane / kChunks;
+  if (line >= kLines) return;  // the last few lanes have no column of their own
+  const int column = lane % kChunks * kChunk;
+  target += line * (kDim + 8) + column;
+  if (first >= 0 && first + kTokens <= end) {
+    const Number* from = x.first + column + (first + line) * x.stride;
+#pragma unroll
+    for (int r = 0; r < kTokens; r += kLines) {
+      copy_async(target + r * (kDim + 8), from, true);
+      from += kLines * x.stride;
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int r = 0; r < kTokens; r += kLines) {
+    const int wanted = first + line + r, token = max(min(wanted, end - 1), 0);
+    copy_async(target, x.first + column + token * x.stride, token == wanted);
+    target += kLines * (kDim + 8);
+  }
+}
+
 /// out = X Y^T for 16 tokens of X and the keys from column kFirst on.
 template <class E, int kDim, int kFirst, int kColumns>
 __device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const Number* y) {
