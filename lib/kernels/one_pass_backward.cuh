@@ -121,25 +121,22 @@ template <class E, int kDim, bool kStart>
 __device__ void make_scores(const BackwardPlace<kDim>& at, const Number* keys, int t, float scale) {
   using Shape = BackwardShape<kDim>;
   constexpr int kFirst = kStart ? Shape::kColumns - kFrontColumns : 0;
-  const Lane lane = lane_place();
   float scores[Shape::kColumns][4];
   multiply_lines<E, kDim, kFirst>(
       scores, at.shared + Shape::kQueries + at.lines() * Shape::kToken,
       keys - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
-  Number* tile = at.score_tile(kStart ? 1 : t);
+  Word words[Shape::kColumns][2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int line = at.lines() + lane.g + 8 * half;
-    const int first_key = t * Shape::kKeys + kFrontKeys;
-    const int last = at.first_row - (at.query_span - 1) + line - first_key;  // causal column
-    Number* numbers = tile + line * Shape::kPitch + kFrontKeys;
+  for (int n = 0; n < Shape::kColumns; ++n) {
 #pragma unroll
-    for (int n = kFirst; n < Shape::kColumns; ++n) {
-      const int column = 8 * n + 2 * lane.q;
-      const Word word = pack<Half>(scale * scores[n][2 * half], scale * scores[n][2 * half + 1]);
-      *reinterpret_cast<Word*>(numbers + column) = keep_pair(word, column <= last, column < last);
+    for (int half = 0; half < 2; ++half) {
+      words[n][half] = pack<Half>(scale * scores[n][2 * half], scale * scores[n][2 * half + 1]);
     }
   }
+  const int first_key = t * Shape::kKeys + kFrontKeys;
+  mask_words(words, at.first_row - (at.query_span - 1) + at.lines() - first_key);
+  Number* numbers = at.score_tile(kStart ? 1 : t) + at.lines() * Shape::kPitch + kFrontKeys;
+  put_words<kFirst, Shape::kPitch>(words, numbers);
 }
 
 /// P of a warp's lines and tile t's new keys, zero past the diagonal.
@@ -148,25 +145,23 @@ __device__ void make_weights(Word (&weights)[BackwardShape<kDim>::kColumns][2],
                              const BackwardPlace<kDim>& at, int t, int slack) {
   using Shape = BackwardShape<kDim>;
   constexpr int kFirst = kStart ? Shape::kColumns - 1 : 0;
-  const Lane lane = lane_place();
   float c[Shape::kColumns][4];
   const Number* tile = at.score_tile(kStart ? 1 : t);
   convolve_lines<Half, kFirst>(c, tile + at.lines() * Shape::kPitch, at.table(), at.query_span,
                                slack);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int last = at.first_row + at.lines() + lane.g + 8 * half - (t * Shape::kKeys + kChunk);
     const float lse2 = at.row(half).lse2;
 #pragma unroll
     for (int n = 0; n < Shape::kColumns; ++n) {
-      const int column = 8 * n + 2 * lane.q;
       // fp16, as the maps of the forward's chain hold them.
       const float2 m = unpack<Half>(pack<Half>(c[n][2 * half], c[n][2 * half + 1]));
       const Word word =
           pack<E>(exp2_fast(fmaf(m.x, kLog2e, -lse2)), exp2_fast(fmaf(m.y, kLog2e, -lse2)));
-      weights[n][half] = n < kFirst ? 0 : keep_pair(word, column <= last, column < last);
+      weights[n][half] = n < kFirst ? 0 : word;
     }
   }
+  mask_words(weights, at.first_row + at.lines() - (t * Shape::kKeys + kChunk));
 }
 
 /// Phase 1: A to its map, dC into its tile, and the front of the next tile of S. To start with: of
@@ -223,22 +218,19 @@ template <class E, int kDim>
 __device__ void take_score_gradients(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at,
                                      BackwardTotals<kDim>& d_q, int t) {
   using Shape = BackwardShape<kDim>;
-  const Lane lane = lane_place();
   const int own = at.lines() * Shape::kPitch, first_key = t * Shape::kKeys;
   Word words[Shape::kColumns][2];
   float d[Shape::kColumns][4];
   convolve_lines<E, 0>(d, at.logit_gradients() + own, at.flipped(), at.query_span,
                        args.flipped_window.slack);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int last = at.first_row + at.lines() + lane.g + 8 * half - first_key;
+  for (int n = 0; n < Shape::kColumns; ++n) {
 #pragma unroll
-    for (int n = 0; n < Shape::kColumns; ++n) {
-      const int column = 8 * n + 2 * lane.q;
-      words[n][half] =
-          keep_pair(pack<E>(d[n][2 * half], d[n][2 * half + 1]), column <= last, column < last);
+    for (int half = 0; half < 2; ++half) {
+      words[n][half] = pack<E>(d[n][2 * half], d[n][2 * half + 1]);
     }
   }
+  mask_words(words, at.first_row + at.lines() - first_key);
   const int slot[2] = {at.row(0).slot, at.row(1).slot};
   store_words(words, args.d_scores, at.map, slot, first_key, at.end_key());
   accumulate_lines<E, kDim>(d_q, words, at.shared + Shape::kOldKeys);

@@ -87,6 +87,36 @@ __device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const
   }
 }
 
+/// Zeroes what lies past the diagonal of rows g and g + 8: row n of them keeps columns up to `last`
+/// + n. Away from the diagonal nothing.
+template <int kColumns>
+__device__ void mask_words(Word (&words)[kColumns][2], int last) {
+  if (last >= kChunk * kColumns - 1) return;
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int spare = last + lane.g + 8 * half - (kChunk * t + 2 * lane.q);
+      words[t][half] = keep_pair(words[t][half], spare >= 0, spare > 0);
+    }
+  }
+}
+
+/// Rows g and g + 8 into 16 lines of shared memory, from column kFirst on.
+template <int kFirst, int kPitch, int kColumns>
+__device__ void put_words(const Word (&words)[kColumns][2], Number* lines) {
+  const Lane lane = lane_place();
+  Number* numbers = lines + lane.g * kPitch + 2 * lane.q;
+#pragma unroll
+  for (int t = kFirst; t < kColumns; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      *reinterpret_cast<Word*>(numbers + 8 * half * kPitch + kChunk * t) = words[t][half];
+    }
+  }
+}
+
 /// out = the band of each query offset a times the lines that start a below, from column kFirst on.
 template <class E, int kFirst, int kColumns>
 __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, const Word* table,
