@@ -54,7 +54,7 @@ using BackwardTotals = float[max_of(kDim / 8, kSumAccumulators)][4];
 struct alignas(kLogitRowBytes) LogitRow {
   float lse2;  // in base 2; infinite past the last token, where all weights are zero
   float dot;   // D
-  int slot;    // in the maps; below 0 where the row is not this block's
+  int slot;    // in the maps, of the rows that this block writes
 };
 
 /// Where a warp works.
@@ -69,10 +69,16 @@ struct BackwardPlace {
     return shared + Shape::kScores + t % 2 * Shape::kScoreTile;
   }
   __device__ Number* logit_gradients() const { return shared + Shape::kLogitGradients; }
+  __device__ LogitRow& row_of_line(int line) const {
+    return reinterpret_cast<LogitRow*>(shared + Shape::kLogitRows)[line];
+  }
   /// Row g, or g + 8, of this warp.
   __device__ LogitRow& row(int half) const {
-    return reinterpret_cast<LogitRow*>(shared +
-                                       Shape::kLogitRows)[lines() + lane_place().g + 8 * half];
+    return row_of_line(lines() + lane_place().g + 8 * half);
+  }
+  /// Its own rows of a map.
+  __device__ MapRows rows_of(const MapView& view, int end_row) const {
+    return {view, map, row_of_line(lines()).slot, end_row - first_row - lines()};
   }
   __device__ const Word* table() const {
     return reinterpret_cast<const Word*>(shared + Shape::kTables);
@@ -89,7 +95,6 @@ __device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardP
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int line = at.lines() + lane.g + 8 * half, row = at.first_row + line;
-    const bool is_own = line < kTileRows && row < args.extent.rows.end;
     float dot = 0, lse2 = INFINITY;
     if (row < args.extent.tokens) {
       lse2 = args.lse[static_cast<std::size_t>(at.map) * args.extent.tokens + row] * kLog2e;
@@ -109,7 +114,7 @@ __device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardP
     }
     dot = quad_sum(dot);
     if (lane.q == 0) {
-      at.row(half) = {lse2, dot, is_own ? ring_slot(row, args.weights.ring) : -1};
+      at.row(half) = {lse2, dot, ring_slot(row, args.weights.ring)};
     }
   }
   __syncwarp();
@@ -181,20 +186,20 @@ __device__ void make_logit_gradients(const OnePassBackwardArgs& args, const Back
     kept =
         kept_weights<Shape::kColumns>(args.dropout, at.map, at.first_row + at.lines(), first_key);
   }
-  if (at.lines() < kTileRows) {
-    const int slot[2] = {at.row(0).slot, at.row(1).slot};
-    if constexpr (kDropout) {
-      Word dropped[Shape::kColumns][2];
-      drop_words(dropped, weights, kept);
-      store_words(dropped, args.weights, at.map, slot, first_key, at.end_key());
-    } else {
-      store_words(weights, args.weights, at.map, slot, first_key, at.end_key());
-    }
-  }
   carry_front<Shape::kPitch, Shape::kKeys>(at.score_tile(kStart ? 1 : t) + own,
                                            at.score_tile(t + 1) + own);
   Number* gradients = at.logit_gradients() + own;
   if (!kStart) carry_front<Shape::kPitch, Shape::kKeys>(gradients, gradients);
+  if (at.warp < kOwnWarps) {  // by way of the place of dC
+    const MapRows rows = at.rows_of(args.weights, args.extent.rows.end);
+    if constexpr (kDropout) {
+      Word dropped[Shape::kColumns][2];
+      drop_words(dropped, weights, kept);
+      store_words<Shape::kPitch>(dropped, gradients + kFrontKeys, rows, first_key, at.end_key());
+    } else {
+      store_words<Shape::kPitch>(weights, gradients + kFrontKeys, rows, first_key, at.end_key());
+    }
+  }
   float d[Shape::kColumns][4];
   multiply_lines<E, kDim, kFirst>(
       d, at.shared + Shape::kOutputGradients + at.lines() * Shape::kToken,
@@ -231,8 +236,10 @@ __device__ void take_score_gradients(const OnePassBackwardArgs& args, const Back
     }
   }
   mask_words(words, at.first_row + at.lines() - first_key);
-  const int slot[2] = {at.row(0).slot, at.row(1).slot};
-  store_words(words, args.d_scores, at.map, slot, first_key, at.end_key());
+  // By way of the place of S of the next tile.
+  store_words<Shape::kPitch>(words, at.score_tile(t + 1) + own + kFrontKeys,
+                             at.rows_of(args.d_scores, args.extent.rows.end), first_key,
+                             at.end_key());
   accumulate_lines<E, kDim>(d_q, words, at.shared + Shape::kOldKeys);
 }
 

@@ -176,42 +176,35 @@ __device__ void carry_front(const Number* from, Number* to) {
   __syncwarp();
 }
 
-/// A quad's 4x4 words, transposed: lane q gets word q of all four lanes.
-__device__ inline uint4 transpose_quad(Word w0, Word w1, Word w2, Word w3) {
-  const int q = lane_place().q;
-  const auto exchange = [](Word& low, Word& high, bool is_high, int distance) {
-    const Word got = __shfl_xor_sync(0xFFFFFFFFu, is_high ? low : high, distance);
-    if (is_high) {
-      low = got;
-    } else {
-      high = got;
-    }
-  };
-  exchange(w0, w1, q % 2 == 1, 1);
-  exchange(w2, w3, q % 2 == 1, 1);
-  exchange(w0, w2, q / 2 == 1, 2);
-  exchange(w1, w3, q / 2 == 1, 2);
-  return {w0, w1, w2, w3};
-}
+/// Where a warp writes rows of a map: `slot` is of the first, the others follow.
+struct MapRows {
+  Number* lines;
+  int pitch, slot, count;
+  __device__ MapRows(const MapView& view, int map, int first_slot, int rows)
+      : lines(map_lines(view, map)), pitch(view.pitch), slot(first_slot), count(rows) {}
+};
 
-/// Writes rows g and g + 8 of a map, keys first_key.. up to `end_key`, in 16-byte pieces. A slot
-/// below 0 is no row of the map.
-template <int kColumns>
-__device__ void store_words(const Word (&words)[kColumns][2], const MapView& view, int map,
-                            const int (&slot)[2], int first_key, int end_key) {
-  const Lane lane = lane_place();
+/// Writes 16 rows of a map, keys first_key.. up to `end_key`, in 16-byte pieces of whole lines, by
+/// way of `stage`, 16 lines of shared memory that only this warp uses.
+template <int kPitch, int kColumns>
+__device__ void store_words(const Word (&words)[kColumns][2], Number* stage, const MapRows& rows,
+                            int first_key, int end_key) {
+  constexpr int kLines = kWarp / kColumns;  // at a time
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int line = lane / kColumns, column = lane % kColumns * kChunk, key = first_key + column;
+  put_words<0, kPitch>(words, stage);
+  __syncwarp();
+  const Number* piece = stage + line * kPitch + column;
+  Number* target = rows.lines + static_cast<std::ptrdiff_t>(rows.slot + line) * rows.pitch + key;
+  const bool is_in = key >= 0 && key < end_key;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    Number* row = map_lines(view, map) + static_cast<std::ptrdiff_t>(slot[half]) * view.pitch;
-#pragma unroll
-    for (int t = 0; t < kColumns; t += 4) {
-      const uint4 piece = transpose_quad(words[t][half], words[t + 1][half], words[t + 2][half],
-                                         words[t + 3][half]);
-      const int key = first_key + 8 * (t + lane.q);
-      if (slot[half] >= 0 && key >= 0 && key < end_key)
-        *reinterpret_cast<uint4*>(row + key) = piece;
+  for (int r = 0; r < 16; r += kLines) {
+    if (is_in && r + line < rows.count) {
+      *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(piece + r * kPitch);
     }
+    target += static_cast<std::ptrdiff_t>(kLines) * rows.pitch;
   }
+  __syncwarp();
 }
 
 }  // namespace mta::kernels
