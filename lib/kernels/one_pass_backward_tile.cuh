@@ -128,17 +128,26 @@ __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, c
 #pragma unroll
     for (int e = 0; e < 4; ++e) out[t][e] = 0;
   }
-#pragma unroll 1
-  for (int a = 0; a < query_span; ++a) {
+#pragma unroll
+  for (int a = 0; a < kMaxBackwardSpan; ++a) {  // unrolled: all places are constants
+    if (a >= query_span) break;
     Word band[kBackwardWindow], x[kColumns + kFrontColumns][2];
     load_band<kBackwardWindow>(band, table + a * table_words(kBackwardWindow), slack);
     load_row_blocks<kColumns + kFrontColumns, kPitch>(x, corner + a * kPitch);
+    Word middle = band[1];  // as if another: both pairs of words must lie side by side
+    asm volatile("" : "+r"(middle));
 #pragma unroll
-    for (int parity = 1; parity >= 0; --parity) {  // which decides how words of the band pair
-#pragma unroll
-      for (int t = kFirst; t < kColumns; ++t) {
-        if (t % 2 == parity) multiply_band<E, kBackwardWindow>(out[t], x, t, band);
+    for (int t = kFirst; t < kColumns; ++t) {
+      if (t % 2 == 0) {
+        mma_k16<E>(out[t], x[t][0], x[t][1], x[t + 1][0], x[t + 1][1], band[0], band[1]);
+      } else {
+        mma_k16<E>(out[t], x[t + 1][0], x[t + 1][1], x[t + 2][0], x[t + 2][1], middle, band[2]);
       }
+    }
+#pragma unroll
+    for (int t = kFirst; t < kColumns; ++t) {
+      const int single = t % 2 == 0 ? 2 : 0;
+      mma_k8<E>(out[t], x[t + single][0], x[t + single][1], band[single]);
     }
   }
 }
