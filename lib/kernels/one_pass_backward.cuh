@@ -139,7 +139,7 @@ __device__ void make_scores(const BackwardPlace<kDim>& at, const Number* keys, i
     }
   }
   const int first_key = t * Shape::kKeys + kFrontKeys;
-  mask_words(words, at.first_row - (at.query_span - 1) + at.lines() - first_key);
+  mask_words<0>(words, at.first_row - (at.query_span - 1) + at.lines() - first_key);
   Number* numbers = at.score_tile(kStart ? 1 : t) + at.lines() * Shape::kPitch + kFrontKeys;
   put_words<kFirst, Shape::kPitch>(words, numbers);
 }
@@ -166,7 +166,7 @@ __device__ void make_weights(Word (&weights)[BackwardShape<kDim>::kColumns][2],
       weights[n][half] = n < kFirst ? 0 : word;
     }
   }
-  mask_words(weights, at.first_row + at.lines() - (t * Shape::kKeys + kChunk));
+  mask_words<0>(weights, at.first_row + at.lines() - (t * Shape::kKeys + kChunk));
 }
 
 /// Phase 1: A to its map, dC into its tile, and the front of the next tile of S. To start with: of
@@ -235,7 +235,7 @@ __device__ void take_score_gradients(const OnePassBackwardArgs& args, const Back
       words[n][half] = pack<E>(d[n][2 * half], d[n][2 * half + 1]);
     }
   }
-  mask_words(words, at.first_row + at.lines() - first_key);
+  mask_words<0>(words, at.first_row + at.lines() - first_key);
   // By way of the place of S of the next tile.
   store_words<Shape::kPitch>(words, at.score_tile(t + 1) + own + kFrontKeys,
                              at.rows_of(args.d_scores, args.extent.rows.end), first_key,

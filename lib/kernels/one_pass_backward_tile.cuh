@@ -4,7 +4,7 @@
 // kColumns: 8-key columns that are new in a tile; before them lie the 16 keys of the front.
 #pragma once
 
-#include "lib/kernels/toeplitz.cuh"
+#include "lib/kernels/one_pass_tile.cuh"
 
 #include <cstddef>
 
@@ -87,22 +87,6 @@ __device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const
   }
 }
 
-/// Zeroes what lies past the diagonal of rows g and g + 8: row n of them keeps columns up to `last`
-/// + n. Away from the diagonal nothing.
-template <int kColumns>
-__device__ void mask_words(Word (&words)[kColumns][2], int last) {
-  if (last >= kChunk * kColumns - 1) return;
-  const Lane lane = lane_place();
-#pragma unroll
-  for (int t = 0; t < kColumns; ++t) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int spare = last + lane.g + 8 * half - (kChunk * t + 2 * lane.q);
-      words[t][half] = keep_pair(words[t][half], spare >= 0, spare > 0);
-    }
-  }
-}
-
 /// Rows g and g + 8 into 16 lines of shared memory, from column kFirst on.
 template <int kFirst, int kPitch, int kColumns>
 __device__ void put_words(const Word (&words)[kColumns][2], Number* lines) {
@@ -123,6 +107,7 @@ __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, c
                                int query_span, int slack) {
   constexpr int kPitch = tile_pitch(kChunk * (kColumns + kFrontColumns));
   const Number* corner = lines + square_offset(kPitch);
+  const Word* words = band_words(table, slack);
 #pragma unroll
   for (int t = 0; t < kColumns; ++t) {
 #pragma unroll
@@ -131,24 +116,8 @@ __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, c
 #pragma unroll
   for (int a = 0; a < kMaxBackwardSpan; ++a) {  // unrolled: all places are constants
     if (a >= query_span) break;
-    Word band[kBackwardWindow], x[kColumns + kFrontColumns][2];
-    load_band<kBackwardWindow>(band, table + a * table_words(kBackwardWindow), slack);
-    load_row_blocks<kColumns + kFrontColumns, kPitch>(x, corner + a * kPitch);
-    Word middle = band[1];  // as if another: both pairs of words must lie side by side
-    asm volatile("" : "+r"(middle));
-#pragma unroll
-    for (int t = kFirst; t < kColumns; ++t) {
-      if (t % 2 == 0) {
-        mma_k16<E>(out[t], x[t][0], x[t][1], x[t + 1][0], x[t + 1][1], band[0], band[1]);
-      } else {
-        mma_k16<E>(out[t], x[t + 1][0], x[t + 1][1], x[t + 2][0], x[t + 2][1], middle, band[2]);
-      }
-    }
-#pragma unroll
-    for (int t = kFirst; t < kColumns; ++t) {
-      const int single = t % 2 == 0 ? 2 : 0;
-      mma_k8<E>(out[t], x[t + single][0], x[t + single][1], band[single]);
-    }
+    convolve_offset<E, kBackwardWindow, kPitch, kFirst>(out, corner + a * kPitch,
+                                                        words + a * table_words(kBackwardWindow));
   }
 }
 

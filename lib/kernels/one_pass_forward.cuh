@@ -18,6 +18,7 @@
 
 #include "lib/kernels/kept_weights.cuh"
 #include "lib/kernels/kq_convolution.cuh"
+#include "lib/kernels/one_pass_tile.cuh"
 #include "lib/kernels/scores.cuh"
 #include "lib/kernels/weighted_sum.cuh"
 
@@ -47,22 +48,34 @@ struct OnePassPlace {
   int reach;
 };
 
-/// Writes a 16x8 block of scores into the tile, zero past the diagonal: rows s + g and + 8, columns
-/// n.. of the new keys, the first of which is `key`.
-template <int kBlocks>
-__device__ void store_scores(const float (&scores)[4], Number* tile, Number* next_tile, int s,
-                             int n, int key, const OnePassPlace& place, float scale) {
+/// Writes 16 lines of scores of the tile from line s on, columns n.. of the new keys, the first of
+/// which is `key`; zero past the diagonal.
+template <int kBlocks, int kColumns>
+__device__ void store_scores(const float (&scores)[kColumns][4], Number* tile, Number* next_tile,
+                             int s, int n, int key, const OnePassPlace& place, float scale) {
   constexpr int kPitch = TileShape<kBlocks>::kPitch, kFront = front_columns(kBlocks);
   const Lane lane = lane_place();
+  Word words[kColumns][2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int line = s + lane.g + 8 * half, column = n + 2 * lane.q;
-    const int last = place.first_score_row + line + place.reach - key;  // causal, among the columns
-    Word word = pack<Half>(scale * scores[2 * half], scale * scores[2 * half + 1]);
-    word = keep_pair(word, column <= last, column < last);
-    *reinterpret_cast<Word*>(tile + line * kPitch + kFront + column) = word;
-    if (n >= kTileKeys - kFront) {
-      *reinterpret_cast<Word*>(next_tile + line * kPitch + column - (kTileKeys - kFront)) = word;
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      words[t][half] = pack<Half>(scale * scores[t][2 * half], scale * scores[t][2 * half + 1]);
+    }
+  }
+  mask_words<0>(words, place.first_score_row + s + place.reach - (key + n));
+  Number* numbers = tile + (s + lane.g) * kPitch + kFront + n + 2 * lane.q;
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+    // The last ones also to where the next tile starts.
+    const bool is_last = n + kChunk * t >= kTileKeys - kFront;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      Number* number = numbers + 8 * half * kPitch + kChunk * t;
+      *reinterpret_cast<Word*>(number) = words[t][half];
+      if (is_last) {
+        *reinterpret_cast<Word*>(number + (next_tile - tile) - kTileKeys) = words[t][half];
+      }
     }
   }
 }
@@ -104,15 +117,10 @@ __device__ void start_front(const Word (&x)[kDim / 16][4], Number* tile, const N
                             float scale) {
   constexpr int kFront = front_columns(kBlocks);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  constexpr int kColumns = kFront / kChunk;  // the last ones
   const auto store = [&](const float(&scores)[2][4], int s) {
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      const int column = 8 * n - (16 - kFront);
-      if (column >= 0) {
-        store_scores<kBlocks>(scores[n], tile - kFront, nullptr, s, column, first_key + 16 - kFront,
-                              place, scale);
-      }
-    }
+    store_scores<kBlocks>(reinterpret_cast<const float(&)[kColumns][4]>(scores[2 - kColumns]),
+                          tile - kFront, tile, s, 0, first_key + 16 - kFront, place, scale);
   };
   float scores[2][4] = {};
   multiply_pair<E, kDim>(scores, x, keys);
@@ -132,17 +140,10 @@ __device__ void make_scores(const Word (&x)[kDim / 16][4], Number* tile, Number*
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   Block block;
   multiply_rows<E, kDim>(block, x, keys);
-#pragma unroll
-  for (int t = 0; t < 8; ++t) {
-    store_scores<kBlocks>(block[t], tile, next_tile, 16 * warp, 8 * t, first_key, place, scale);
-  }
+  store_scores<kBlocks>(block, tile, next_tile, 16 * warp, 0, first_key, place, scale);
   float scores[2][4] = {};
   multiply_halo_pair<E, kDim>(scores, halo_queries, keys + 16 * warp * (kDim + 8));
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-    store_scores<kBlocks>(scores[n], tile, next_tile, kTileRows, 16 * warp + 8 * n, first_key,
-                          place, scale);
-  }
+  store_scores<kBlocks>(scores, tile, next_tile, kTileRows, 16 * warp, first_key, place, scale);
 }
 
 /// A warp's 16 output rows on their way along the keys.
