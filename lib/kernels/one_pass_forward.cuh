@@ -146,6 +146,20 @@ __device__ void make_scores(const Word (&x)[kDim / 16][4], Number* tile, Number*
   store_scores<kBlocks>(scores, tile, next_tile, kTileRows, 16 * warp, first_key, place, scale);
 }
 
+/// c += C of a warp's 16 rows: the band of each query offset a times the lines that start a below.
+template <int kBlocks>
+__device__ void convolve_lines(Block& c, const Number* lines, const Word* table, int query_span,
+                               int slack) {
+  constexpr int kPitch = TileShape<kBlocks>::kPitch;
+  const Number* corner = lines + square_offset(kPitch);
+  const Word* words = band_words(table, slack);
+#pragma unroll 2
+  for (int a = 0; a < query_span; ++a) {
+    convolve_offset<Half, kBlocks, kPitch, 0>(c, corner, words);
+    corner += kPitch, words += table_words(kBlocks);
+  }
+}
+
 /// A warp's 16 output rows on their way along the keys.
 template <int kDim>
 struct RunningRows {
@@ -154,31 +168,44 @@ struct RunningRows {
   float sum[2] = {};                          // this lane's part
 };
 
+/// Maxima of rows g and g + 8 of logits in fp16, over their 64 keys.
+__device__ inline float2 row_maxima(const Word (&logits)[8][2]) {
+  __half2 pair[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    pair[half] = word_as_half2(logits[0][half]);
+#pragma unroll
+    for (int t = 1; t < 8; ++t) pair[half] = __hmax2(pair[half], word_as_half2(logits[t][half]));
+  }
+  return {quad_max(fmaxf(__low2float(pair[0]), __high2float(pair[0]))),
+          quad_max(fmaxf(__low2float(pair[1]), __high2float(pair[1])))};
+}
+
 /// Takes 64 keys of C into the running softmax; they become weights.
 template <int kDim>
 __device__ void take_logits(RunningRows<kDim>& rows, Block& c, int first_row, int first_key) {
-  const Lane lane = lane_place();
+  constexpr Word kMinusInfinity = 0xFC00FC00u;
+  Word logits[8][2];  // fp16, as the chain's maps hold them: backward makes them again from there
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      logits[t][half] = pack<Half>(c[t][2 * half], c[t][2 * half + 1]);
+    }
+  }
+  mask_words<kMinusInfinity>(logits, first_row - first_key);
+  const float2 maxima = row_maxima(logits);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int last = first_row + lane.g + 8 * half - first_key;
-    float maximum = -INFINITY;
-#pragma unroll
-    for (int t = 0; t < 8; ++t) {
-      // fp16, as the chain's maps hold them: backward makes them again from there.
-      const float2 m = unpack<Half>(pack<Half>(c[t][2 * half], c[t][2 * half + 1]));
-      const int column = 8 * t + 2 * lane.q;
-      c[t][2 * half] = column <= last ? m.x * kLog2e : -INFINITY;
-      c[t][2 * half + 1] = column < last ? m.y * kLog2e : -INFINITY;
-      maximum = fmaxf(maximum, fmaxf(c[t][2 * half], c[t][2 * half + 1]));
-    }
-    maximum = fmaxf(rows.maximum[half], quad_max(maximum));
+    const float maximum = fmaxf(rows.maximum[half], (half == 0 ? maxima.x : maxima.y) * kLog2e);
     const float shrink = exp2_fast(rows.maximum[half] - maximum);
     rows.maximum[half] = maximum;
     float sum = 0;
 #pragma unroll
     for (int t = 0; t < 8; ++t) {
-      c[t][2 * half] = exp2_fast(c[t][2 * half] - maximum);
-      c[t][2 * half + 1] = exp2_fast(c[t][2 * half + 1] - maximum);
+      const float2 m = unpack<Half>(logits[t][half]);
+      c[t][2 * half] = exp2_fast(fmaf(m.x, kLog2e, -maximum));
+      c[t][2 * half + 1] = exp2_fast(fmaf(m.y, kLog2e, -maximum));
       sum += c[t][2 * half] + c[t][2 * half + 1];
     }
     rows.sum[half] = rows.sum[half] * shrink + sum;
@@ -276,10 +303,13 @@ __global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 && !kDropout ? 3 :
     }
     commit_copies();
     Block c = {};
-    const bool near_diagonal = first_key + kTileKeys + 8 * kBlocks > first_row;
-    convolve_rows<kBlocks>(c, tile, table, args.query_span, args.window.slack,
-                           place.reach > 0 && near_diagonal, first_row,
-                           first_key - args.window.halo);
+    if (place.reach > 0 && first_key + kTileKeys + 8 * kBlocks > first_row) {
+      add_convolution<kBlocks, true>(c, tile, table, args.query_span, args.window.slack, first_row,
+                                     first_key - args.window.halo);
+    } else {
+      convolve_lines<kBlocks>(c, tile + 16 * warp * At::kPitch, table, args.query_span,
+                              args.window.slack);
+    }
     take_logits<kDim>(rows, c, first_row + 16 * warp, first_key);
     if constexpr (kDropout) {
       drop_weights(c, kept_weights<8>(args.dropout, map, first_row + 16 * warp, first_key), 1.0f);
