@@ -243,10 +243,11 @@ __device__ void finish_rows(RunningRows<kDim>& rows, const OnePassArgs& args, in
       args.lse[static_cast<std::size_t>(map) * args.extent.tokens + row] =
           rows.maximum[half] * kLn2 + logf(sum);
     }
+    const float inverse = 1 / sum;
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
-      rows.o[n][2 * half] /= sum;
-      rows.o[n][2 * half + 1] /= sum;
+      rows.o[n][2 * half] *= inverse;
+      rows.o[n][2 * half + 1] *= inverse;
     }
   }
   store_tokens<E, kDim>(rows.o, args.o, map, args.extent.heads, first_row, args.extent.tokens,
