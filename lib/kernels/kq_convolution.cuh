@@ -16,10 +16,10 @@ __device__ void add_convolution(Block& out, const Number* tile, const Word* tabl
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
 #pragma unroll 1
-  for (int a = 0; a < query_span; ++a) {
+  for (int a = 0; a < query_span; ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
     Word band[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
-    load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
-    load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner + a * Shape::kPitch);
+    load_band<kBlocks>(band, table, slack);
+    load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner);
     if (kKeysUpToOutput) {
 #pragma unroll
       for (int b = 0; b < Shape::kChunks; ++b) {
@@ -66,7 +66,6 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
   const int halo_rows = args.query_span - 1, tile_numbers = (kTileRows + halo_rows) * Shape::kPitch;
   Number* stage = shared + 2 * tile_numbers + warp * 16 * kStagePitch;
   Word* table = reinterpret_cast<Word*>(shared + 2 * tile_numbers + kTileRows * kStagePitch);
-  const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
   const TileStream<Shape::kChunks, Shape::kPitch> stream(args.source, map, first_row - halo_rows,
                                                          kTileRows + halo_rows, extent.rows.end,
                                                          extent.tokens, extent.reach);
@@ -74,6 +73,13 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
   stream.start(shared, first_loaded_key(first_tile));
   commit_copies();
   load_table<kBlocks>(table, args.tables, map % extent.heads, args.query_span);
+  float* const lse2 = reinterpret_cast<float*>(table + args.query_span * table_words(kBlocks));
+  if (kKind == MapKind::SoftmaxWeights) {
+    const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+    for (int r = static_cast<int>(threadIdx.x); r < kTileRows + halo_rows; r += kConvolutionThreads)
+      lse2[r] = lse[max(min(first_row - halo_rows + r, last_row), 0)] * kLog2e;
+    __syncthreads();
+  }
   const int row = first_row + warp * 16;
   const StoreRows rows(args.target, map, row, extent.rows.end);
   for (int tile = first_tile; tile < end_tile; ++tile) {
@@ -85,7 +91,7 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
     wait_for_copies<1>();
     if (kKind == MapKind::SoftmaxWeights) {
       stream.finish(current, loaded_key, [&](uint4 chunk, int r) {
-        return softmax_weights<Half>(chunk, lse[r] * kLog2e);
+        return softmax_weights<Half>(chunk, lse2[r]);
       });
     } else if (stream.crosses_edge(loaded_key)) {
       stream.finish(current, loaded_key, [](uint4 chunk, int) { return chunk; });

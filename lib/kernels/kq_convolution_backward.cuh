@@ -12,11 +12,19 @@
 
 namespace mta::kernels {
 
+/// A warp's share of the kernel's gradient: every second query offset, over half of the tile's rows.
+///
+///   sums[16 keys of X, 8 columns of dY] += X^T[16, 16 rows] dY[16 rows shifted by a, 8]
+///
+/// for each pair of neighbouring 8-key blocks of X, and for each block of dY's columns that one of
+/// the pair may meet: `difference` counts blocks from the pair's first. The weights' gradients are
+/// the sums' diagonals. Neither operand's fragments need more than a load, as the pairs of X begin
+/// at even blocks and dY's blocks are taken one by one; the differences are independent chains.
 template <int kBlocks>
 struct KernelSums {
-  static constexpr int kPairs = kernel_sum_pairs(kBlocks);
-  float value[offsets_a_block(kBlocks)][kPairs]
-             [4];  // window column x = 16 pair + (g or g+8), output lane 2q or 2q+1
+  static constexpr int kOffsets = offsets_a_block(kBlocks) / kGradientWarps,
+                       kDifferences = kernel_sum_differences(kBlocks);
+  float value[kOffsets][kDifferences][4];  // key g or g+8 of the pair, column 2q or 2q+1
 };
 
 /// dX of a warp's 16 rows.
@@ -28,20 +36,23 @@ __device__ void convolve_rows_transposed(Block& out, const Number* tile, const W
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
 #pragma unroll 1
-  for (int a = 0; a < query_span; ++a) {
+  for (int a = 0; a < query_span;
+       ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
     Word band[kBlocks], y[Shape::kChunks + Shape::kChunks % 2][2];
-    load_band<kBlocks>(band, table + a * table_words(kBlocks), slack);
-    load_row_blocks<Shape::kChunks, Shape::kPitch>(y, corner + a * Shape::kPitch);
+    load_band<kBlocks>(band, table, slack);
+    const int past = in_register(first_key + 2 * lane.q - (first_row + warp_row + lane.g + a));
+#pragma unroll
+    for (int b = 0; b < kBlocks - 1; b += 2) load_block_pair<Shape::kChunks>(y, b, corner);
 #pragma unroll
     for (int t = 0; t < 8; ++t) {
+      // Each pair of blocks shortly before its first use: few registers hold them.
+      if ((t + kBlocks) % 2 == 1) load_block_pair<Shape::kChunks>(y, t + kBlocks - 1, corner);
       if constexpr (kKeysUpToOutput) {
         float term[4] = {};
         multiply_band<E, kBlocks>(term, y, t, band);
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
-          const int row = first_row + warp_row + lane.g + e / 2 * 8,
-                    key = first_key + 8 * t + 2 * lane.q + e % 2;
-          if (key <= row + a) out[t][e] += term[e];
+          if (past + 8 * t + e % 2 <= e / 2 * 8) out[t][e] += term[e];
         }
       } else {
         multiply_band<E, kBlocks>(out[t], y, t, band);
@@ -50,72 +61,49 @@ __device__ void convolve_rows_transposed(Block& out, const Number* tile, const W
   }
 }
 
-/// The offset of 16-column square e in by-row order; the last one of an odd number of blocks reads
-/// its left half twice, since its right half would lie past the row.
-template <int kCount>
-__device__ inline int last_quad_offset(int e) {
-  const bool right_half = static_cast<int>(threadIdx.x) / 8 % 2 == 1;
-  return 2 * e + 1 == kCount && right_half ? 16 * e - 8 : 16 * e;
-}
-
-/// Adds this tile to the sums: sums[x, n] += sum over the warp's 16 rows and eight blocks t of
-/// dY[row+a, 8t+x] X[row, 8t+n].
+/// Adds this tile to the sums of the warp's rows and offsets.
 template <class E, int kBlocks, bool kKeysUpToOutput>
 __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Number* tile,
                                            const Number* own, int first_offset, int query_span,
                                            int first_row, int first_key) {
   using Shape = TileShape<kBlocks>;
-  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kQuads = (Shape::kChunks + 1) / 2;
+  constexpr int kXPairs = kTileKeys / 16, kYPairs = (Shape::kChunks + 1) / 2;
   const Lane lane = lane_place();
-  const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
-  Word x[8][2];  // B fragments: [t][0] = rows 2q.., [t][1] = rows 2q+8.. of column 8t + g
+  const int warp = static_cast<int>(threadIdx.x) / kWarp,
+            begin = warp / kGradientWarps * kGradientRows;
+#pragma unroll 1
+  for (int r = begin; r < begin + kGradientRows; r += 16) {
+    Word x[kXPairs][4];
 #pragma unroll
-  for (int t = 0; t < 8; t += 2) {
-    Word square[4];
-    load_blocks_transposed(square,
-                           own + warp_row * kStagePitch + square_offset(kStagePitch) + 8 * t);
-    x[t][0] = square[0], x[t][1] = square[1], x[t + 1][0] = square[2], x[t + 1][1] = square[3];
-  }
-  const Number* corner = tile + warp_row * Shape::kPitch + square_offset_by_row(Shape::kPitch);
-#pragma unroll
-  for (int n = 0; n < offsets_a_block(kBlocks); ++n) {
-    const int a = first_offset + n;
-    if (a >= query_span) break;
-    // A fragments of columns 16 e..: the two blocks of a fragment must be neighbours in registers,
-    // so outputs at odd blocks t get fragments of their own.
-    Word even[kQuads + 1][4];
-#pragma unroll
-    for (int e = 0; e < kQuads; ++e) {
-      load_blocks_transposed(even[e],
-                             corner + a * Shape::kPitch + last_quad_offset<Shape::kChunks>(e));
-    }
-    even[kQuads][0] = even[kQuads][2] =
-        0;  // no output reads it: keeps the last odd fragment finite
-    const auto add = [&](int t, const Word(&fragment)[4], int pair) {
-      Word low = x[t][0], high = x[t][1];
-      if (kKeysUpToOutput) {
-        const int key = first_key + 8 * t + lane.g, row = first_row + warp_row + 2 * lane.q + a;
-        low = keep_pair(low, key <= row, key <= row + 1);
-        high = keep_pair(high, key <= row + 8, key <= row + 9);
-      }
-      mma_k16<E>(sums.value[n][pair], fragment[0], fragment[1], fragment[2], fragment[3], low,
-                 high);
-    };
-#pragma unroll
-    for (int e = 0; e < kQuads; ++e) {
-#pragma unroll
-      for (int pair = 0; pair < kPairs; ++pair) {
-        const int t = 2 * (e - pair);
-        if (t >= 0 && t < 8) add(t, even[e], pair);
-      }
+    for (int p = 0; p < kXPairs; ++p) {
+      load_blocks_transposed(
+          x[p], own + r * kStagePitch + square_offset_by_row(kStagePitch) + 16 * p);
     }
 #pragma unroll
-    for (int e = 0; e < kQuads; ++e) {
-      const Word odd[4] = {even[e][1], even[e + 1][0], even[e][3], even[e + 1][2]};
+    for (int n = 0; n < KernelSums<kBlocks>::kOffsets; ++n) {
+      const int a = first_offset + kGradientWarps * n + warp % kGradientWarps;
+      if (a >= query_span) break;
+      const Number* corner = tile + (r + a) * Shape::kPitch + square_offset(Shape::kPitch);
+      const int past = in_register(first_key + lane.g - (first_row + r + a + 2 * lane.q));
 #pragma unroll
-      for (int pair = 0; pair < kPairs; ++pair) {
-        const int t = 2 * (e - pair) + 1;
-        if (t >= 0 && t < 8) add(t, odd, pair);
+      for (int y_pair = 0; y_pair < kYPairs; ++y_pair) {
+        Word y[4];
+        load_blocks_transposed(y, corner + last_pair_offset<Shape::kChunks>(2 * y_pair));
+#pragma unroll
+        for (int p = 0; p < kXPairs; ++p) {
+          const auto kept = [&](int e) {
+            if (!kKeysUpToOutput) return x[p][e];
+            const int by = past + 16 * p + e % 2 * 8 - e / 2 * 8;
+            return keep_pair(x[p][e], by <= 0, by <= 1);
+          };
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int difference = 2 * (y_pair - p) + half;
+            if (difference < 0 || difference >= KernelSums<kBlocks>::kDifferences) continue;
+            mma_k16<E>(sums.value[n][difference], kept(0), kept(1), kept(2), kept(3), y[2 * half],
+                       y[2 * half + 1]);
+          }
+        }
       }
     }
   }
@@ -126,32 +114,33 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
 template <int kBlocks>
 __device__ void finish_kernel_gradient(const KernelSums<kBlocks>& sums, float* scratch, float* slot,
                                        int first_offset, int query_span, const KeyWindow& window) {
-  constexpr int kPairs = KernelSums<kBlocks>::kPairs, kOffsets = offsets_a_block(kBlocks);
-  constexpr int kWarps = kConvolutionThreads / kWarp,
-                kSquare = 16 * kPairs * 8;  // [x][output lane]
+  using Sums = KernelSums<kBlocks>;
+  constexpr int kParts = kConvolutionThreads / kWarp / kGradientWarps,  // of the rows
+      kColumns = 8 * Sums::kDifferences, kSquare = 16 * kColumns;
   const Lane lane = lane_place();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
 #pragma unroll
-  for (int n = 0; n < kOffsets; ++n) {
+  for (int n = 0; n < Sums::kOffsets; ++n) {
+    float* square =
+        scratch +
+        ((kGradientWarps * n + warp % kGradientWarps) * kParts + warp / kGradientWarps) * kSquare;
 #pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair) {
+    for (int d = 0; d < Sums::kDifferences; ++d) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int column = 16 * pair + lane.g + e / 2 * 8;
-        scratch[((n * kWarps + warp) * 16 * kPairs + column) * 8 + 2 * lane.q + e % 2] =
-            sums.value[n][pair][e];
+        square[(lane.g + e / 2 * 8) * kColumns + 8 * d + 2 * lane.q + e % 2] = sums.value[n][d][e];
       }
     }
   }
   __syncthreads();
-  const int offsets = min(kOffsets, query_span - first_offset);
+  const int offsets = min(offsets_a_block(kBlocks), query_span - first_offset);
   for (int tap = static_cast<int>(threadIdx.x); tap < offsets * window.span;
        tap += kConvolutionThreads) {
     const int n = tap / window.span, b = tap % window.span;
     float sum = 0;
-    for (int w = 0; w < kWarps; ++w) {
-      for (int output = 0; output < 8; ++output) {
-        sum += scratch[(n * kWarps + w) * kSquare + (b + window.slack + output) * 8 + output];
+    for (int part = 0; part < kParts; ++part) {
+      for (int key = 0; key < 16; ++key) {
+        sum += scratch[(n * kParts + part) * kSquare + key * kColumns + key + window.slack + b];
       }
     }
     const int a = query_span - 1 - (first_offset + n);  // back from the flipped kernel
@@ -165,7 +154,7 @@ constexpr int kBackwardBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     kBlocks > 2 ? 2 : 3;
 #else
-    kBlocks > 3 ? 2 : 3;
+    kBlocks > 3 ? 2 : 4;
 #endif
 
 /// Grid: (strips, row tiles x offset groups, maps). The blocks of group 0 write dX; each adds its
@@ -194,8 +183,9 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
   const int end_of_input = min(extent.rows.end + args.query_span - 1, extent.tokens);
   const TileStream<Shape::kChunks, Shape::kPitch> d_output(args.d_output, map, first_row, rows,
                                                            end_of_input, extent.tokens, 0);
-  const TileStream<kTileKeys / kChunk, kStagePitch> source(
-      args.source, map, first_row, kTileRows, extent.rows.end, extent.tokens, extent.reach);
+  using Source = TileStream<kTileKeys / kChunk, kStagePitch, kTileRows>;
+  const Source source(args.source, map, first_row, kTileRows, extent.rows.end, extent.tokens,
+                      extent.reach);
   const auto start = [&](int tile) {
     Number* stage = shared + (tile - first_tile) % 2 * stage_numbers;
     d_output.start(stage, tile * kTileKeys - args.window.halo);
@@ -204,23 +194,30 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
   start(first_tile);
   commit_copies();
   load_table<kBlocks>(table, args.tables, map % extent.heads, args.query_span);
-  const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+  float* const lse2 = reinterpret_cast<float*>(table + args.query_span * table_words(kBlocks));
+  if (kKind == MapKind::SoftmaxWeights) {
+    const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
+    for (int r = static_cast<int>(threadIdx.x); r < kTileRows; r += kConvolutionThreads)
+      lse2[r] = lse[min(first_row + r, last_row)] * kLog2e;
+    __syncthreads();
+  }
   KernelSums<kBlocks> sums = {};
   for (int tile = first_tile; tile < end_tile; ++tile) {
     const int first_key = tile * kTileKeys;
     Number* d_y = shared + (tile - first_tile) % 2 * stage_numbers;
     Number* own = d_y + rows * Shape::kPitch;
-    if (tile + 1 < end_tile) start(tile + 1);
-    commit_copies();
-    wait_for_copies<1>();
+    wait_for_copies<0>();
     if (d_output.crosses_edge(first_key - args.window.halo)) {
       d_output.finish(d_y, first_key - args.window.halo, [](uint4 chunk, int) { return chunk; });
     }
-    source.finish(own, first_key, [&](uint4 chunk, int row) {
+    source.finish(own, first_key, [&](uint4 chunk, int r) {
       return kKind == MapKind::Scores ? convert_chunk<Half, E>(chunk)
-                                      : softmax_weights<E>(chunk, lse[row] * kLog2e);
+                                      : softmax_weights<E>(chunk, lse2[r]);
     });
     __syncthreads();
+    // Nobody stores through the other stage any more.
+    if (tile + 1 < end_tile) start(tile + 1);
+    commit_copies();
     const bool exact = extent.reach > 0 && first_key + kTileKeys > first_row;
     if (exact) {
       accumulate_kernel_gradient<E, kBlocks, true>(sums, d_y, own, first_offset, args.query_span,
@@ -229,25 +226,27 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
       accumulate_kernel_gradient<E, kBlocks, false>(sums, d_y, own, first_offset, args.query_span,
                                                     first_row, first_key);
     }
-    if (first_offset == 0) {
-      Block out = {};
-      if (exact) {
-        convolve_rows_transposed<E, kBlocks, true>(out, d_y, table, args.query_span,
-                                                   args.window.slack, first_row, first_key);
-      } else {
-        convolve_rows_transposed<E, kBlocks, false>(out, d_y, table, args.query_span,
-                                                    args.window.slack, first_row, first_key);
-      }
-      mask_block(out, first_row + warp * 16, first_key, extent.tokens, extent.reach);
-      if (kKind == MapKind::SoftmaxWeights && args.dots.partials != nullptr) {
-        store_row_dots<E>(out, own, args.dots, map, first_row, extent.rows.end, tile);
-      }
-      const StoreRows target(args.target, map, first_row + warp * 16, extent.rows.end);
-      // Each warp's 16 rows of `own` are read by that warp alone: they become its stage.
-      store_block<E>(out, own + warp * 16 * kStagePitch, target, map, first_key, {});
+    if (first_offset > 0) {
+      __syncthreads();
+      continue;
     }
-    __syncthreads();
+    Block out = {};
+    if (exact) {
+      convolve_rows_transposed<E, kBlocks, true>(out, d_y, table, args.query_span,
+                                                 args.window.slack, first_row, first_key);
+    } else {
+      convolve_rows_transposed<E, kBlocks, false>(out, d_y, table, args.query_span,
+                                                  args.window.slack, first_row, first_key);
+    }
+    mask_block(out, first_row + warp * 16, first_key, extent.tokens, extent.reach);
+    if (kKind == MapKind::SoftmaxWeights && args.dots.partials != nullptr) {
+      store_row_dots<E>(out, own, args.dots, map, first_row, extent.rows.end, tile);
+    }
+    __syncthreads();  // all have read X: a warp's 16 rows of it become its stage
+    const StoreRows target(args.target, map, first_row + warp * 16, extent.rows.end);
+    store_block<E>(out, own + warp * 16 * kStagePitch, target, map, first_key, {});
   }
+  __syncthreads();
   float* slot = args.sums +
                 (static_cast<std::size_t>(map) * args.slots + row_tile * args.strips + blockIdx.x) *
                     args.query_span * args.window.span;

@@ -156,14 +156,12 @@ __device__ inline uint4 keep_first(uint4 x, int count) {
   return x;
 }
 
-/// Two softmax weights, rounded to fp16 and then to E. Every stage makes them this way, so that D =
-/// sum_j P dP and dM = P (dP - D) use the same P and the rows of dM sum to zero as well as they
-/// can.
+/// Two softmax weights in E. Every stage makes them this way, so that D = sum_j P dP and dM = P (dP
+/// - D) use the same P and the rows of dM sum to zero as well as they can.
 template <class E>
 __device__ inline Word weight_pair(Word m, float lse2) {
   const float2 pair = unpack<Half>(m);
-  return convert<Half, E>(
-      pack<Half>(exp2_fast(fmaf(pair.x, kLog2e, -lse2)), exp2_fast(fmaf(pair.y, kLog2e, -lse2))));
+  return pack<E>(exp2_fast(fmaf(pair.x, kLog2e, -lse2)), exp2_fast(fmaf(pair.y, kLog2e, -lse2)));
 }
 
 /// exp(M - lse) of a chunk of eight; `lse2` is in base 2.
@@ -380,7 +378,8 @@ __device__ void store_row_dots(const Block& out, const Number* own, const RowDot
   const Word* words = reinterpret_cast<const Word*>(own);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16 + lane.g + 8 * half;
+    const int warp_row =
+        in_register(static_cast<int>(threadIdx.x)) / kWarp * 16 + lane.g + 8 * half;
     float sum = 0;
 #pragma unroll
     for (int t = 0; t < 8; ++t) {

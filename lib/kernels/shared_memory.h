@@ -56,16 +56,18 @@ MTA_HOST_DEVICE constexpr int halo_tile_numbers(int blocks, int query_span) {
   return (kTileRows + query_span - 1) * tile_pitch(loaded_columns(blocks));
 }
 
-/// Two tiles, the stages of the stores, the head's tables.
+/// Two tiles, the stages of the stores, the head's tables, lse of the tile's rows.
 MTA_HOST_DEVICE constexpr int convolution_shared_bytes(int blocks, int query_span) {
   return kNumberBytes * (2 * halo_tile_numbers(blocks, query_span) + kTileNumbers) +
-         kWordBytes * query_span * table_words(blocks);
+         kWordBytes * (query_span * table_words(blocks) + kTileRows + query_span - 1);
 }
 
-/// Query offsets whose kernel gradients one block holds in registers: kernel_sum_pairs 16x8 sums
+/// Query offsets whose kernel gradients one block holds in registers, a warp every
+/// kGradientWarps-th of them over kGradientRows rows of a tile: kernel_sum_differences sums of 16x8
 /// each.
 MTA_HOST_DEVICE constexpr int offsets_a_block(int blocks) { return blocks <= 3 ? 6 : 4; }
-MTA_HOST_DEVICE constexpr int kernel_sum_pairs(int blocks) { return (blocks + 1) / 2; }
+constexpr int kGradientWarps = 2, kGradientRows = kTileRows / 2;
+MTA_HOST_DEVICE constexpr int kernel_sum_differences(int blocks) { return blocks + 1; }
 
 /// One stage: a tile of dY with its halo, and the block's own tile of X.
 MTA_HOST_DEVICE constexpr int backward_stage_numbers(int blocks, int query_span) {
@@ -73,11 +75,13 @@ MTA_HOST_DEVICE constexpr int backward_stage_numbers(int blocks, int query_span)
 }
 /// Before the tables: two stages; the sums of all four warps take their place at the end.
 MTA_HOST_DEVICE constexpr int backward_tile_bytes(int blocks, int query_span) {
-  const int sums = kWordBytes * offsets_a_block(blocks) * 4 * kernel_sum_pairs(blocks) * 16 * 8;
+  const int sums = kWordBytes * offsets_a_block(blocks) * (kTileRows / kGradientRows) *
+                   kernel_sum_differences(blocks) * 16 * 8;
   return max_of(2 * kNumberBytes * backward_stage_numbers(blocks, query_span), sums);
 }
 MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int query_span) {
-  return backward_tile_bytes(blocks, query_span) + kWordBytes * query_span * table_words(blocks);
+  return backward_tile_bytes(blocks, query_span) +
+         kWordBytes * (query_span * table_words(blocks) + kTileRows);
 }
 
 // --- forward in one pass ---

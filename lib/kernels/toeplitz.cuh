@@ -29,7 +29,7 @@ struct TileShape {
 /// Copies tiles of one map and one range of rows to shared memory while others are worked on. A
 /// thread keeps to one 16-byte column of the tile, so that it can finish what it copied without a
 /// barrier.
-template <int kChunks, int kPitch>
+template <int kChunks, int kPitch, int kMostRows = kTileRows + kMaxQuerySpan - 1>
 class TileStream {
  public:
   __device__ TileStream(const MapView& view, int map, int first_row, int rows, int end_row,
@@ -50,7 +50,7 @@ class TileStream {
   __device__ void start(Number* tile, int first_key) const {
     const int key = first_key + column() * kChunk;
     tile += column() * kChunk;
-    if (whole_rows_ && first_key >= 0 && !crosses_edge(first_key)) {
+    if (is_whole(first_key)) {
       const Number* source =
           lines_ + static_cast<std::size_t>(slots_.first + first_line()) * pitch_ + key;
       tile += first_line() * kPitch;
@@ -75,29 +75,47 @@ class TileStream {
     return end > first_row_ + reach_ + 1 || end > tokens_;
   }
 
-  /// After the copy: `transform(chunk, row)` of what this thread copied, zero outside the map.
+  /// After the copy: `transform(chunk, row of the tile)` of what this thread copied, zero outside the map.
   template <class Transform>
   __device__ void finish(Number* tile, int first_key, Transform&& transform) const {
-    const int key = first_key + column() * kChunk;
-#pragma unroll 2
-    for (int r = first_line(); r < rows_; r += kLinesAPass) {
-      const int left = keys_left(r, key);
-      if (left <= 0) continue;
-      uint4* piece = reinterpret_cast<uint4*>(tile + r * kPitch + column() * kChunk);
-      uint4 chunk = transform(*piece, first_row_ + r);
-      if (left < kChunk) chunk = keep_first(chunk, left);
-      *piece = chunk;
+    if (is_whole(first_key)) {
+      finish_pieces<true>(tile, first_key, transform);
+    } else {
+      finish_pieces<false>(tile, first_key, transform);
     }
   }
 
  private:
   static constexpr int kLinesAPass = kConvolutionThreads / kChunks,
-                       kMostPasses = ceil_div(kTileRows + kMaxQuerySpan - 1, kLinesAPass);
+                       kMostPasses = ceil_div(kMostRows, kLinesAPass);
 
-  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks; }
+  template <bool kWhole, class Transform>
+  __device__ void finish_pieces(Number* tile, int first_key, Transform&& transform) const {
+    const int key = first_key + column() * kChunk;
+    tile += first_line() * kPitch + column() * kChunk;
+#pragma unroll
+    for (int pass = 0; pass < kMostPasses; ++pass, tile += kLinesAPass * kPitch) {
+      const int r = first_line() + pass * kLinesAPass;
+      if (r >= rows_) return;
+      const int left = kWhole ? kChunk : keys_left(r, key);
+      if (left <= 0) continue;
+      uint4* piece = reinterpret_cast<uint4*>(tile);
+      uint4 chunk = transform(*piece, r);
+      if (left < kChunk) chunk = keep_first(chunk, left);
+      *piece = chunk;
+    }
+  }
+  /// Is all of a tile inside, and one row after the other in memory?
+  __device__ bool is_whole(int first_key) const {
+    return whole_rows_ && first_key >= 0 && !crosses_edge(first_key);
+  }
+
+  /// Made anew for each tile: in loops that are short of registers it is better than kept.
+  __device__ static int thread() { return in_register(static_cast<int>(threadIdx.x)); }
+  __device__ static int column() { return thread() % kChunks; }
   /// The last few threads have no column of their own.
   __device__ int first_line() const {
-    const int line = static_cast<int>(threadIdx.x) / kChunks;
+    const int line = thread() / kChunks;
     return line < kLinesAPass ? line : rows_;
   }
   __device__ int keys_left(int r, int key) const {
@@ -140,19 +158,23 @@ __device__ inline int last_pair_offset(int b) {
 }
 
 /// Sixteen rows of a tile as 8-column blocks: [b][0] = row g, [b][1] = row g + 8, columns 8b + 2q
-/// and + 1.
+/// and + 1. Loads blocks b and b + 1, b even.
+template <int kCount>
+__device__ inline void load_block_pair(Word (&blocks)[kCount + kCount % 2][2], int b,
+                                       const Number* corner) {
+  Word square[4];
+  load_blocks(square, corner + last_pair_offset<kCount>(b));
+  blocks[b][0] = square[0];
+  blocks[b][1] = square[1];
+  blocks[b + 1][0] = square[2];
+  blocks[b + 1][1] = square[3];
+}
+/// All of them.
 template <int kCount, int kPitch>
 __device__ inline void load_row_blocks(Word (&blocks)[kCount + kCount % 2][2],
                                        const Number* corner) {
 #pragma unroll
-  for (int b = 0; b < kCount; b += 2) {
-    Word square[4];
-    load_blocks(square, corner + last_pair_offset<kCount>(b));
-    blocks[b][0] = square[0];
-    blocks[b][1] = square[1];
-    blocks[b + 1][0] = square[2];
-    blocks[b + 1][1] = square[3];
-  }
+  for (int b = 0; b < kCount; b += 2) load_block_pair<kCount>(blocks, b, corner);
 }
 
 /// out += window of output block t times the band. Pairs of blocks are taken as load_row_blocks

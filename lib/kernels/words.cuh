@@ -15,4 +15,11 @@ using Brain = __nv_bfloat16;
 
 constexpr int kWarp = 32;
 
+/// `x`, made where it stands: neither it nor what follows from it is kept in registers from before
+/// a loop.
+__device__ inline int in_register(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 }  // namespace mta::kernels
