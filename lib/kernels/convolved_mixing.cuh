@@ -97,38 +97,50 @@ class HeadTile {
   std::ptrdiff_t offset_;
 };
 
+/// Adds what one query offset gives to sixteen rows. `past`: by how much key first_key + 2q is past
+/// the lane's first output row, where keys past the output row are to be dropped.
+template <int kBlocks, bool kKeysUpToOutput>
+__device__ inline void add_offset(Block& out, const Number* corner, const Word (&band)[kBlocks],
+                                  int past) {
+  using Shape = TileShape<kBlocks>;
+  Word x[Shape::kChunks + Shape::kChunks % 2][2];
+  load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner);
+  if constexpr (kKeysUpToOutput) {
+    past = in_register(past);
+#pragma unroll
+    for (int b = 0; b < Shape::kChunks; ++b) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int by = past + 8 * b - 8 * half;
+        x[b][half] = keep_pair(x[b][half], by <= 0, by < 0);
+      }
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < 8; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+}
+
 /// Sixteen rows of a head, whose first input row is `tile`'s first. `bands` are the head's tables,
 /// in memory: the next offset's are on their way while one is used.
-template <int kBlocks>
+template <int kBlocks, bool kKeysUpToOutput>
 __device__ inline void convolve_head(Block& out, const Number* tile, const Word* bands,
-                                     int query_span, int slack, bool keys_up_to_output,
-                                     int first_row, int first_key) {
+                                     int query_span, int slack, int first_row, int first_key) {
   using Shape = TileShape<kBlocks>;
   const Lane lane = lane_place();
   const Number* corner = tile + square_offset(Shape::kPitch);
+  const int past = first_key + 2 * lane.q - (first_row + lane.g);
   Word band[kBlocks];
   load_band<kBlocks>(band, bands, slack);
 #pragma unroll 1
-  for (int a = 0; a < query_span; ++a) {
-    Word next[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
-    bands += a + 1 < query_span ? table_words(kBlocks) : 0;
+  for (int left = query_span - 1; left > 0; --left, corner += Shape::kPitch) {
+    Word next[kBlocks];
+    bands += table_words(kBlocks);
     load_band<kBlocks>(next, bands, slack);
-    load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner + a * Shape::kPitch);
-    if (keys_up_to_output) {
-#pragma unroll
-      for (int b = 0; b < Shape::kChunks; ++b) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int row = first_row + lane.g + 8 * half, key = first_key + 8 * b + 2 * lane.q;
-          x[b][half] = keep_pair(x[b][half], key <= row, key + 1 <= row);
-        }
-      }
-    }
-#pragma unroll
-    for (int t = 0; t < 8; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+    add_offset<kBlocks, kKeysUpToOutput>(out, corner, band, past);
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) band[b] = next[b];
   }
+  add_offset<kBlocks, kKeysUpToOutput>(out, corner, band, past);
 }
 
 /// A convolved row in shared memory. Words n (keys 2n and 2n+1 of the tile) lie as
@@ -294,8 +306,13 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
     for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
       Block out = {};
       Number* const rows = tile + m * Shape::kPitch;
-      convolve_head<kBlocks>(out, rows, bands, args.query_span, args.window.slack,
-                             extent.reach > 0 && near_diagonal, place.first_row + m, loaded_key);
+      if (extent.reach > 0 && near_diagonal) {
+        convolve_head<kBlocks, true>(out, rows, bands, args.query_span, args.window.slack,
+                                     place.first_row + m, loaded_key);
+      } else {
+        convolve_head<kBlocks, false>(out, rows, bands, args.query_span, args.window.slack,
+                                      place.first_row + m, loaded_key);
+      }
       mask_block(out, place.first_row + m, place.first_key, extent.tokens, 0);
       __syncwarp();  // all lanes have read the rows
       store_convolved<Shape::kPitch>(rows, out);

@@ -230,18 +230,15 @@ __device__ inline void store_outputs(const Points& points, const MapView& view,
 __device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
                                             const MixingPlace& place, int heads, int row, int key) {
   const Lane lane = lane_place();
+  Word words[2][8];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    Word words[8];
-#pragma unroll
-    for (int n = 0; n < 8; ++n) words[n] = (&m.chunk[2 * half + n / 4].x)[n % 4];
-    const auto key_of = [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; };
-    const float2 partial = row_partial(words, row - key, key_of);
-    const int map = output_map(place, heads, half);
-    if (lane.q == 0 && map >= 0) {
-      statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
-    }
-  }
+  for (int n = 0; n < 16; ++n) words[n / 8][n % 8] = (&m.chunk[n / 4].x)[n % 4];
+  const int last = row - key, lasts[2] = {last, last};
+  const float2 partial =
+      row_partials(words, lasts, last >= kTileKeys - 1,
+                   [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; });
+  const int map = lane.q < 2 ? output_map(place, heads, lane.q) : -1;
+  if (map >= 0) statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
 }
 
 __device__ inline MixingPlace mixing_place(const MixingArgs& args) {

@@ -19,6 +19,12 @@ __device__ inline __half2 word_as_half2(Word word) {
   return pair;
 }
 
+/// The larger of each half of two words of fp16 numbers.
+__device__ inline Word larger_halves(Word x, Word y) {
+  const __half2 pair = __hmax2(word_as_half2(x), word_as_half2(y));
+  return *reinterpret_cast<const Word*>(&pair);
+}
+
 template <class E>
 __device__ float2 unpack(Word word);
 template <>

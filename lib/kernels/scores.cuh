@@ -113,16 +113,18 @@ __device__ inline void store_stage_partials(const Number* stage, const RowStatis
                                             int map, int first_row, int end, int tile) {
   const Lane lane = lane_place();
 #pragma unroll 1
-  for (int n = 0; n < 4; ++n) {
-    const int row = first_row + lane.g + 8 * n;
+  for (int n = 0; n < 4; n += 2) {
     const Word* from =
         reinterpret_cast<const Word*>(stage + (8 * n + lane.g) * kStagePitch) + lane.q;
-    Word words[8];
+    Word words[2][8];
 #pragma unroll
-    for (int t = 0; t < 8; ++t) words[t] = from[4 * t];
-    const float2 partial =
-        row_partial(words, row - tile * kTileKeys, [&](int t) { return 8 * t + 2 * lane.q; });
-    if (lane.q == 0 && row < end) statistics.partials[statistics.index(map, row, tile)] = partial;
+    for (int t = 0; t < 16; ++t) words[t / 8][t % 8] = from[t / 8 * 4 * kStagePitch + 4 * (t % 8)];
+    const int first_last = first_row + 8 * n - tile * kTileKeys,
+              last[2] = {first_last + lane.g, first_last + lane.g + 8};
+    const float2 partial = row_partials(words, last, first_last >= kTileKeys - 1,
+                                        [&](int t) { return 8 * t + 2 * lane.q; });
+    const int row = first_row + lane.g + 8 * (n + lane.q);
+    if (lane.q < 2 && row < end) statistics.partials[statistics.index(map, row, tile)] = partial;
   }
 }
 
