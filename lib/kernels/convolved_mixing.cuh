@@ -22,6 +22,30 @@ constexpr int kFusedWarps = 8;
 constexpr int kFusedThreads = kFusedWarps * kWarp;
 constexpr int kRowsAWarp = kFusedRows / kFusedWarps;
 
+/// A number of each row of a tile with its halo, two in a lane.
+class RowNumbers {
+ public:
+  static constexpr int kRows = kFusedRows + kMaxQuerySpan - 1;
+
+  __device__ RowNumbers() {}
+  /// factor * source[first_row + r], where there is such a row.
+  __device__ RowNumbers(const float* source, int first_row, int tokens, float factor) {
+    const int row = first_row + static_cast<int>(threadIdx.x) % kWarp;
+    low_ = source[max(min(row, tokens - 1), 0)] * factor;
+    high_ = source[max(min(row + kWarp, tokens - 1), 0)] * factor;
+  }
+  /// Row r's, which is among the kCount from `first` on; all lanes call together.
+  template <int kCount>
+  __device__ float of(int r, int first) const {
+    const float low = first < kWarp ? __shfl_sync(0xFFFFFFFFu, low_, r % kWarp) : 0,
+                high = first + kCount > kWarp ? __shfl_sync(0xFFFFFFFFu, high_, r % kWarp) : 0;
+    return r < kWarp ? low : high;
+  }
+
+ private:
+  float low_ = 0, high_ = 0;
+};
+
 /// Copies one head's tile with its halo, and finishes what it copied: a lane keeps to one 16-byte
 /// column and takes every kStep-th row of it.
 template <int kBlocks>
@@ -34,7 +58,12 @@ class HeadTile {
   /// where there is no such head, are zero.
   __device__ HeadTile(const MapView& view, int first_row, int rows, int end_row, int first_key,
                       int tokens, int reach)
-      : pitch_(view.pitch), ring_(view.ring), rows_(rows), reach_(reach), tokens_(tokens) {
+      : pitch_(view.pitch),
+        ring_(view.ring),
+        rows_(rows),
+        reach_(reach),
+        tokens_(tokens),
+        end_row_(end_row) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     column_ = lane % Shape::kChunks * kChunk;
     line_ = lane / Shape::kChunks < kStep ? lane / Shape::kChunks : rows;
@@ -75,23 +104,50 @@ class HeadTile {
     return end > first_row_ + reach_ + 1 || end > tokens_;
   }
 
-  /// After the copy: `transform(chunk, row)` of what this lane copied, zero outside the map.
-  template <class Transform>
-  __device__ void finish(Number* tile, Transform&& transform) const {
-    Number* target = tile + line_ * Shape::kPitch + column_;
-#pragma unroll 4
-    for (int r = line_; r < rows_; r += kStep, target += kStep * Shape::kPitch) {
-      if (static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_)) continue;
-      const int row = first_row_ + r, left = min(tokens_, row + reach_ + 1) - key_;
-      uint4* piece = reinterpret_cast<uint4*>(target);
-      uint4 chunk = transform(*piece, row);
-      if (left < kChunk) chunk = keep_first(chunk, left);
-      *piece = chunk;
+  /// After the copy: exp(M - lse) of what this lane copied, zero outside the map. All lanes call
+  /// together.
+  __device__ void weigh(Number* tile, int first_key, const RowNumbers& lse2) const {
+    if (!is_whole(first_key)) {
+      finish_edge(tile, [&](uint4 chunk, int r) {
+        return softmax_weights<Half>(chunk, lse2.of<RowNumbers::kRows>(r, 0));
+      });
+      return;
     }
+    Number* target = tile + line_ * Shape::kPitch + column_;
+#pragma unroll
+    for (int first = 0; first < RowNumbers::kRows; first += kStep) {
+      if (first >= rows_) break;
+      const float own = lse2.of<kStep>(line_ + first, first);
+      uint4* piece = reinterpret_cast<uint4*>(target + first * Shape::kPitch);
+      if (line_ + first < rows_) *piece = softmax_weights<Half>(*piece, own);
+    }
+  }
+  /// The same for M as it is.
+  __device__ void mask(Number* tile, int first_key) const {
+    if (crosses_edge(first_key)) finish_edge(tile, [](uint4 chunk, int) { return chunk; });
   }
 
  private:
-  int pitch_, ring_, rows_, reach_, tokens_;
+  /// `transform(chunk, row of the tile)` of what this lane copied, zero outside the map.
+  template <class Transform>
+  __device__ void finish_edge(Number* tile, Transform&& transform) const {
+#pragma unroll 1
+    for (int first = 0; first < rows_; first += kStep) {
+      const int r = line_ + first;
+      uint4* piece = reinterpret_cast<uint4*>(tile + min(r, rows_ - 1) * Shape::kPitch + column_);
+      const uint4 chunk = transform(*piece, r);
+      if (r >= rows_ || static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_))
+        continue;
+      *piece = keep_first(chunk, min(tokens_, first_row_ + r + reach_ + 1) - key_);
+    }
+  }
+  /// Are all pieces inside?
+  __device__ bool is_whole(int first_key) const {
+    return first_row_ >= 0 && first_row_ + rows_ <= end_row_ && first_key >= 0 &&
+           !crosses_edge(first_key);
+  }
+
+  int pitch_, ring_, rows_, reach_, tokens_, end_row_;
   int column_, line_, key_, first_row_;
   int begin_, count_, wrap_;
   std::ptrdiff_t offset_;
@@ -284,6 +340,12 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
   for (int n = 0; n < kHeads; ++n) {
     const int head = warp + n * kFusedWarps;
     Number* const tile = shared + head * head_numbers;
+    const int map = place.first_map + (head < heads ? head : 0);
+    const RowNumbers lse2 =
+        kKind == MapKind::SoftmaxWeights
+            ? RowNumbers(args.lse + static_cast<std::size_t>(map) * extent.tokens,
+                         place.first_row - halo_rows, extent.tokens, kLog2e)
+            : RowNumbers();
     if (n + 1 < kHeads) {
       wait_for_copies<kHeads - 1>();
     } else {
@@ -291,13 +353,9 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
     }
     if (head >= heads) continue;
     if (kKind == MapKind::SoftmaxWeights) {
-      const float* lse =
-          args.lse + static_cast<std::size_t>(place.first_map + head) * extent.tokens;
-      stream.finish(tile, [&](uint4 chunk, int row) {
-        return softmax_weights<Half>(chunk, lse[row] * kLog2e);
-      });
-    } else if (stream.crosses_edge(loaded_key)) {
-      stream.finish(tile, [](uint4 chunk, int) { return chunk; });
+      stream.weigh(tile, loaded_key, lse2);
+    } else {
+      stream.mask(tile, loaded_key);
     }
     __syncwarp();
     const Word* bands = args.tables + static_cast<std::size_t>(place.unit.heads.in_first + head) *

@@ -234,9 +234,8 @@ __device__ inline void store_mixed_partials(const Points& m, const RowStatistics
 #pragma unroll
   for (int n = 0; n < 16; ++n) words[n / 8][n % 8] = (&m.chunk[n / 4].x)[n % 4];
   const int last = row - key, lasts[2] = {last, last};
-  const float2 partial =
-      row_partials(words, lasts, last >= kTileKeys - 1,
-                   [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; });
+  const float2 partial = row_partials(words, lasts, last >= kTileKeys - 1,
+                                      [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; });
   const int map = lane.q < 2 ? output_map(place, heads, lane.q) : -1;
   if (map >= 0) statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
 }

@@ -90,9 +90,8 @@ __global__ void __launch_bounds__(kConvolutionThreads, 4)
     commit_copies();
     wait_for_copies<1>();
     if (kKind == MapKind::SoftmaxWeights) {
-      stream.finish(current, loaded_key, [&](uint4 chunk, int r) {
-        return softmax_weights<Half>(chunk, lse2[r]);
-      });
+      stream.finish(current, loaded_key,
+                    [&](uint4 chunk, int r) { return softmax_weights<Half>(chunk, lse2[r]); });
     } else if (stream.crosses_edge(loaded_key)) {
       stream.finish(current, loaded_key, [](uint4 chunk, int) { return chunk; });
     }

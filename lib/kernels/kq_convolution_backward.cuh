@@ -12,7 +12,8 @@
 
 namespace mta::kernels {
 
-/// A warp's share of the kernel's gradient: every second query offset, over half of the tile's rows.
+/// A warp's share of the kernel's gradient: every second query offset, over half of the tile's
+/// rows.
 ///
 ///   sums[16 keys of X, 8 columns of dY] += X^T[16, 16 rows] dY[16 rows shifted by a, 8]
 ///
@@ -36,8 +37,7 @@ __device__ void convolve_rows_transposed(Block& out, const Number* tile, const W
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
 #pragma unroll 1
-  for (int a = 0; a < query_span;
-       ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
+  for (int a = 0; a < query_span; ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
     Word band[kBlocks], y[Shape::kChunks + Shape::kChunks % 2][2];
     load_band<kBlocks>(band, table, slack);
     const int past = in_register(first_key + 2 * lane.q - (first_row + warp_row + lane.g + a));
@@ -76,8 +76,8 @@ __device__ void accumulate_kernel_gradient(KernelSums<kBlocks>& sums, const Numb
     Word x[kXPairs][4];
 #pragma unroll
     for (int p = 0; p < kXPairs; ++p) {
-      load_blocks_transposed(
-          x[p], own + r * kStagePitch + square_offset_by_row(kStagePitch) + 16 * p);
+      load_blocks_transposed(x[p],
+                             own + r * kStagePitch + square_offset_by_row(kStagePitch) + 16 * p);
     }
 #pragma unroll
     for (int n = 0; n < KernelSums<kBlocks>::kOffsets; ++n) {

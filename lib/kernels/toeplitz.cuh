@@ -75,7 +75,8 @@ class TileStream {
     return end > first_row_ + reach_ + 1 || end > tokens_;
   }
 
-  /// After the copy: `transform(chunk, row of the tile)` of what this thread copied, zero outside the map.
+  /// After the copy: `transform(chunk, row of the tile)` of what this thread copied, zero outside
+  /// the map.
   template <class Transform>
   __device__ void finish(Number* tile, int first_key, Transform&& transform) const {
     if (is_whole(first_key)) {

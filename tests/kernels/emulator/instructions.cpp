@@ -124,20 +124,29 @@ void __syncwarp() {
 namespace {
 struct Exchange {
   float value, found;
-  int lane_mask;
+  int from;
 };
-}  // namespace
 
-float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
+float exchanged(unsigned mask, float value, int from) {
   if (mask != 0xFFFFFFFFu) mta::emulator::fail("shuffles without its whole warp");
-  Exchange mine = {value, 0, lane_mask};
+  Exchange mine = {value, 0, from};
   mta::emulator::meet_warp(&mine, [](void* const(&lanes)[mta::emulator::kLanes]) {
-    for (int n = 0; n < mta::emulator::kLanes; ++n) {
-      auto& to = *static_cast<Exchange*>(lanes[n]);
-      to.found = static_cast<const Exchange*>(lanes[n ^ to.lane_mask])->value;
+    for (void* lane : lanes) {
+      auto& to = *static_cast<Exchange*>(lane);
+      to.found = static_cast<const Exchange*>(lanes[to.from])->value;
     }
   });
   return mine.found;
+}
+}  // namespace
+
+float __shfl_sync(unsigned mask, float value, int from) {
+  return exchanged(mask, value, from % mta::emulator::kLanes);
+}
+
+float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
+  const int lane = static_cast<int>(threadIdx.x) % mta::emulator::kLanes;
+  return exchanged(mask, value, lane ^ lane_mask);
 }
 
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {

@@ -42,6 +42,7 @@ extern constinit thread_local dim3 blockDim, gridDim;
 
 void __syncthreads();
 void __syncwarp();
+float __shfl_sync(unsigned mask, float value, int from);
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask);
 unsigned __byte_perm(unsigned low, unsigned high, unsigned selector);
