@@ -309,7 +309,8 @@ void prepare_weights(const Problem& problem, const PreparedWeights& prepared, cu
 /// gradient[h, a, b] = sum over batch elements and slots, in order.
 void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
                                  int slots, cudaStream_t stream);
-void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads,
-                            int head_group, int slots, cudaStream_t stream);
+/// The same; `sums` are added up in place where there are many.
+void finish_mixing_gradient(const Mixing& mix, float* sums, int batches, int heads, int head_group,
+                            int slots, cudaStream_t stream);
 
 }  // namespace mta::kernels

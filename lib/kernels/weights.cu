@@ -106,18 +106,27 @@ void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStr
 
 constexpr int kReduceWidth = 4, kReduceSlices = 256;
 
-/// sums [outer, slots, width]: the sum over `batches` outer blocks, `stride` apart, and all slots
-/// of one column. A slice takes every 256th of them, and slices are added up in pairs, so that the
-/// order does not depend on the run. Lane: column; threadIdx.y: slice.
-__device__ float sum_slots(const float* sums, int first, int batches, int stride, int slots,
-                           int width, int column) {
+/// Partial sums [outer, slots, width], of which those of every stride-th outer block from `first`
+/// on belong together: `batches` x slots rows.
+struct SlotRows {
+  int first, batches, stride, slots, width;
+  __device__ int count() const { return batches * slots; }
+  __device__ std::size_t operator()(int n) const {
+    const int outer = first + n / slots * stride;
+    return (static_cast<std::size_t>(outer) * slots + n % slots) * width;
+  }
+};
+
+/// The sum of one column over every step-th row. A slice takes every 256th of them, and slices are
+/// added up in pairs, so that the order does not depend on the run. Lane: column; threadIdx.y:
+/// slice.
+__device__ float sum_slots(const float* sums, const SlotRows& rows, int step, int column) {
   __shared__ float slices[kReduceSlices][kReduceWidth];
   const int slice = static_cast<int>(threadIdx.y);
   float sum = 0;
 #pragma unroll 8  // a load each, on their way together
-  for (int n = slice; n < batches * slots && column < width; n += kReduceSlices) {
-    const int outer = first + n / slots * stride;
-    sum += sums[(static_cast<std::size_t>(outer) * slots + n % slots) * width + column];
+  for (int n = slice * step; n < rows.count() && column < rows.width; n += kReduceSlices * step) {
+    sum += sums[rows(n) + column];
   }
   slices[slice][threadIdx.x] = sum;
   for (int half = kReduceSlices / 2; half > 0; half /= 2) {
@@ -133,20 +142,48 @@ __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
   wait_for_previous_kernel();
   const int column = static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x),
             head = static_cast<int>(blockIdx.y);
-  const float sum = sum_slots(sums, head, batches, heads, slots, taps, column);
+  const float sum = sum_slots(sums, {head, batches, heads, slots, taps}, 1, column);
   if (threadIdx.y == 0 && column < taps) gradient[head * taps + column] = sum;
+}
+
+constexpr int kGatheredRows = 64, kGatherSlices = 4;
+
+/// Adds up each 64 rows of sums of the mixings' gradients in the place of their first one: whole
+/// rows of 1 KB at a time, where mixing_gradient_kernel's blocks take 16 bytes of each. Grid: (64
+/// rows, units x parts); threadIdx.x: column.
+__global__ void __launch_bounds__(kMixingBlock* kGatherSlices)
+    gather_kernel(float* sums, int batches, int slots) {
+  wait_for_previous_kernel();
+  __shared__ float slices[kGatherSlices][kMixingBlock];
+  const SlotRows rows = {static_cast<int>(blockIdx.y), batches, static_cast<int>(gridDim.y), slots,
+                         kMixingBlock};
+  constexpr int kOwnRows = kGatheredRows / kGatherSlices;
+  const int slice = static_cast<int>(threadIdx.y), column = static_cast<int>(threadIdx.x),
+            first = static_cast<int>(blockIdx.x) * kGatheredRows;
+  float sum = 0;
+#pragma unroll 8
+  for (int n = 0; n < kOwnRows; ++n) {
+    const int row = first + slice * kOwnRows + n;
+    if (row < rows.count()) sum += sums[rows(row) + column];
+  }
+  slices[slice][column] = sum;
+  __syncthreads();
+  if (slice > 0) return;
+  for (int other = 1; other < kGatherSlices; ++other) sum += slices[other][column];
+  sums[rows(first) + column] = sum;
 }
 
 __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
     mixing_gradient_kernel(const float* sums, float* gradient, int batches, MixingPlan plan,
-                           int heads, int slots) {
+                           int heads, int slots, int step) {
   wait_for_previous_kernel();
   const int column =
       static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x);  // 16 row + column of the square
   const int unit = static_cast<int>(blockIdx.y) / plan.parts,
             part = static_cast<int>(blockIdx.y) % plan.parts;
-  const float sum = sum_slots(sums, static_cast<int>(blockIdx.y), batches, plan.units * plan.parts,
-                              slots, 256, column);
+  const SlotRows rows = {static_cast<int>(blockIdx.y), batches, plan.units * plan.parts, slots,
+                         kMixingBlock};
+  const float sum = sum_slots(sums, rows, step, column);
   int output, input;
   block_heads(plan, heads, unit, part, column / 16, column % 16, output, input);
   const int index = weight_index(plan, heads, output, input);
@@ -177,12 +214,19 @@ void finish_convolution_gradient(const Convolution& conv, const float* sums, int
          conv.gradient, batches, heads, slots, taps);
 }
 
-void finish_mixing_gradient(const Mixing& mix, const float* sums, int batches, int heads,
-                            int head_group, int slots, cudaStream_t stream) {
+void finish_mixing_gradient(const Mixing& mix, float* sums, int batches, int heads, int head_group,
+                            int slots, cudaStream_t stream) {
   const MixingPlan plan = mixing_plan(mix, heads, head_group);
-  const dim3 grid(256 / kReduceWidth, static_cast<unsigned>(plan.units * plan.parts));
-  launch(mixing_gradient_kernel, grid, dim3(kReduceWidth, kReduceSlices), 0, stream, sums,
-         mix.gradient, batches, plan, heads, slots);
+  const auto blocks = static_cast<unsigned>(plan.units * plan.parts);
+  const bool many = batches * slots > kReduceSlices;
+  if (many) {
+    launch(gather_kernel,
+           dim3(static_cast<unsigned>(ceil_div(batches * slots, kGatheredRows)), blocks),
+           dim3(kMixingBlock, kGatherSlices), 0, stream, sums, batches, slots);
+  }
+  launch(mixing_gradient_kernel, dim3(kMixingBlock / kReduceWidth, blocks),
+         dim3(kReduceWidth, kReduceSlices), 0, stream, sums, mix.gradient, batches, plan, heads,
+         slots, many ? kGatheredRows : 1);
 }
 
 }  // namespace mta::kernels
