@@ -68,9 +68,10 @@ __device__ inline void finish_fused_sums(const float (&sums)[2][4], float* share
     square[row * 16 + column] = sums[n / 4][e];
   }
   __syncthreads();
-  static_assert(kFusedThreads == kMixingBlock, "a thread adds up one number");
+  static_assert(kFewFusedWarps * kWarp == kMixingBlock, "a thread adds up one number");
   float sum = 0;
-  for (int warp = 0; warp < kFusedWarps; ++warp) sum += shared[warp * kMixingBlock + threadIdx.x];
+  for (int warp = 0; warp < kFewFusedWarps; ++warp)
+    sum += shared[warp * kMixingBlock + threadIdx.x];
   target[threadIdx.x] += sum;
 }
 
@@ -78,8 +79,9 @@ __device__ inline void finish_fused_sums(const float (&sums)[2][4], float* share
 template <int kBlocks, class E>
 __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers,
                            const ConvolvedMixingArgs& args, const FusedPlace& place) {
-  const int first = static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp,
-            rows = min(kRowsAWarp, place.end_row - place.first_row - first);
+  constexpr int kRows = kFusedRows / kFewFusedWarps;
+  const int first = static_cast<int>(threadIdx.x) / kWarp * kRows,
+            rows = min(kRows, place.end_row - place.first_row - first);
   if (rows <= 0) return;
   const WeightBlock w = load_weights(args.transposed + place.unit.unit * kMixingBlock);
   const FusedStore store(args.d_target, place);
@@ -115,18 +117,19 @@ constexpr int kFusedBackwardBlocks =
 /// A = dropout(W R), dR = W^T dA and the gradient of W, with R = conv(exp(M - lse)). dR may take
 /// the place of dA: a warp has read all heads of a row before it writes them. The same grid.
 template <int kBlocks, class E>
-__global__ void __launch_bounds__(kFusedThreads, kFusedBackwardBlocks)
+__global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks)
     convolved_mixing_backward_kernel(const ConvolvedMixingArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
-  const FusedPlace place = fused_place(args, static_cast<int>(blockIdx.x));
+  const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
-  convolve_unit<kBlocks, MapKind::SoftmaxWeights>(shared, head_numbers, args, place);
+  convolve_unit<kBlocks, MapKind::SoftmaxWeights, false, kFewFusedWarps>(shared, head_numbers, args,
+                                                                         place);
   __syncthreads();
   float sums[2][4] = {};
   unmix_rows<kBlocks, E>(sums, shared, head_numbers, args, place);
-  mix_rows<kBlocks, MapKind::SoftmaxWeights, E>(shared, head_numbers, args, place);
+  mix_rows<kBlocks, MapKind::SoftmaxWeights, E, kFewFusedWarps>(shared, head_numbers, args, place);
   const auto unit = static_cast<std::size_t>(place.unit.batch * args.plan.units + place.unit.unit);
   const auto slot = static_cast<std::size_t>(blockIdx.y * gridDim.x + blockIdx.x);
   finish_fused_sums(sums, dynamic_shared<float>(),
@@ -137,9 +140,11 @@ template <int kBlocks>
 void ConvolvedMixingKernels<kBlocks>::after_backward(const ConvolvedMixingArgs& args,
                                                      ElementType type, cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Brain>, args, stream);
+    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Brain>, kFewFusedWarps, args,
+                          stream);
   } else {
-    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Half>, args, stream);
+    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Half>, kFewFusedWarps, args,
+                          stream);
   }
 }
 

@@ -19,7 +19,7 @@ __device__ void add_convolution(Block& out, const Number* tile, const Word* tabl
   for (int a = 0; a < query_span; ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
     Word band[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
     load_band<kBlocks>(band, table, slack);
-    load_row_blocks<Shape::kChunks, Shape::kPitch>(x, corner);
+    load_row_blocks<Shape::kChunks>(x, corner);
     if (kKeysUpToOutput) {
 #pragma unroll
       for (int b = 0; b < Shape::kChunks; ++b) {

@@ -214,12 +214,14 @@ __device__ inline uint4 drop(uint4 x, const DropoutArgs& dropout, int map, int r
 using Block = float[8][4];
 
 /// Zeroes what lies past the diagonal (and `reach`) or past the last token.
-__device__ inline void mask_block(Block& block, int first_row, int first_key, int tokens,
-                                  int reach) {
-  if (first_key + kTileKeys - 1 <= first_row + reach && first_key + kTileKeys <= tokens) return;
+template <int kColumns>
+__device__ inline void mask_block(float (&block)[kColumns][4], int first_row, int first_key,
+                                  int tokens, int reach) {
+  const int end = first_key + 8 * kColumns;
+  if (end - 1 <= first_row + reach && end <= tokens) return;
   const Lane lane = lane_place();
 #pragma unroll
-  for (int t = 0; t < 8; ++t) {
+  for (int t = 0; t < kColumns; ++t) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int row = first_row + lane.g + e / 2 * 8, key = first_key + 8 * t + 2 * lane.q + e % 2;
@@ -359,10 +361,14 @@ __device__ inline float2 row_partials(Word (&m)[2][8], const int (&last)[2], boo
   const float maximum[2] = {pair.x * kLog2e, pair.y * kLog2e};
   float sum[2] = {};
 #pragma unroll
-  for (int n = 0; n < 16; ++n) {
-    const float2 values = unpack<Half>(m[n / 8][n % 8]);
-    sum[n / 8] += exp2_fast(fmaf(values.x, kLog2e, -maximum[n / 8])) +
-                  exp2_fast(fmaf(values.y, kLog2e, -maximum[n / 8]));
+  for (int row = 0; row < 2; ++row) {
+    __syncwarp();  // one after the other, in few registers
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      const float2 values = unpack<Half>(m[row][n]);
+      sum[row] += exp2_fast(fmaf(values.x, kLog2e, -maximum[row])) +
+                  exp2_fast(fmaf(values.y, kLog2e, -maximum[row]));
+    }
   }
   const bool odd = lane_place().q % 2 == 1;
   float own = (odd ? sum[1] : sum[0]) + __shfl_xor_sync(0xFFFFFFFFu, odd ? sum[0] : sum[1], 1);

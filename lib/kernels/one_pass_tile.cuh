@@ -39,7 +39,7 @@ __device__ void convolve_offset(float (&out)[kColumns][4], const Number* corner,
   Word x[kLoaded + kLoaded % 2][2], band[kBlocks];
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) band[b] = words[8 * b];
-  load_row_blocks<kLoaded, kPitch>(x, corner);
+  load_row_blocks<kLoaded>(x, corner);
   Word middle = band[1];  // as if another: both pairs of words must lie side by side
   asm volatile("" : "+r"(middle));
   // Pairs of blocks from an even one on, then the single ones: chains of two products.

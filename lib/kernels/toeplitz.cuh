@@ -171,7 +171,7 @@ __device__ inline void load_block_pair(Word (&blocks)[kCount + kCount % 2][2], i
   blocks[b + 1][1] = square[3];
 }
 /// All of them.
-template <int kCount, int kPitch>
+template <int kCount>
 __device__ inline void load_row_blocks(Word (&blocks)[kCount + kCount % 2][2],
                                        const Number* corner) {
 #pragma unroll
