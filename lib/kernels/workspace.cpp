@@ -287,22 +287,55 @@ Flights flights_of(const Problem& p) {
   return flights;
 }
 
-/// The largest chunks that fit into `budget`, of the plans make(flight, rows).
+/// Chunks in all.
+int chunks(const Problem& p, const WorkspacePlan& plan) {
+  return ceil_div(p.batch, plan.batch_group) * ceil_div(p.heads, plan.head_group) *
+         ceil_div(p.tokens, plan.rows);
+}
+
+/// Blocks of the products that a chunk keeps busy at a time.
+int product_blocks(const WorkspacePlan& plan) {
+  return plan.batch_group * plan.head_group * ceil_div(plan.rows, kProductRows);
+}
+
+/// The largest chunks that fit into `budget`, of the plans make(flight, rows); 0 rows: none fits.
 template <class Make>
-WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
+WorkspacePlan longest_plan(const Problem& p, std::size_t budget, Make&& make) {
   // Short chunks repeat halos, lags and the sums of dK and dV, and below about 256 rows their
   // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
-  // mixing blocks cost more than that unless chunks are very short.
-  constexpr int kComfortableRows = 256, kVeryShortRows = 128;
+  // mixing blocks cost more than that unless chunks are very short. Where as many chunks can have
+  // all rows each and still fill the card, nothing is repeated at all.
+  constexpr int kComfortableRows = 256, kVeryShortRows = 128, kEnoughBlocks = 512;
   const Flights flights = flights_of(p);
   WorkspacePlan best;
-  for (std::size_t n = 0; n < flights.all.size(); ++n) {
+  std::size_t n = 0;
+  for (; n < flights.all.size() && best.rows < min_of(kComfortableRows, most_rows(p)); ++n) {
     if (n >= flights.first_part && best.rows >= min_of(kVeryShortRows, most_rows(p))) break;
     const int rows = rows_that_fit(p, flights.all[n], budget, make);
     if (rows > best.rows) best = make(flights.all[n], rows);
-    if (best.rows >= min_of(kComfortableRows, most_rows(p))) break;
   }
-  return best.rows > 0 ? best : make(flights.all.back(), min_of(kTileRows, p.tokens));
+  if (best.rows == 0) return best;
+  for (; n < flights.first_part && best.rows < most_rows(p); ++n) {
+    const WorkspacePlan whole = make(flights.all[n], most_rows(p));
+    if (whole.bytes <= budget && chunks(p, whole) <= chunks(p, best) &&
+        product_blocks(whole) >= kEnoughBlocks) {
+      best = whole;
+    }
+  }
+  return best;
+}
+
+/// The same, such that its own bytes as the budget give it again: what fits into less may be judged
+/// by others.
+template <class Make>
+WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
+  WorkspacePlan plan = longest_plan(p, budget, make);
+  if (plan.rows == 0) return make(flights_of(p).all.back(), min_of(kTileRows, p.tokens));
+  while (true) {
+    const WorkspacePlan again = longest_plan(p, plan.bytes, make);
+    if (again.bytes == plan.bytes && again.rows == plan.rows) return plan;
+    plan = again;
+  }
 }
 
 }  // namespace

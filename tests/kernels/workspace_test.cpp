@@ -95,6 +95,23 @@ TEST(WorkspacePlan, TakesSomeHeadsAtATimeWhereThatMakesChunksLonger) {
   EXPECT_LE(plan().bytes, kDefaultWorkspaceBytes);
 }
 
+/// As many chunks either way: of whole batch elements, which repeat nothing, if they fill the card.
+TEST(WorkspacePlan, TakesWholeBatchElementsWhereThatMakesNoMoreChunks) {
+  Problem p = full_mta(4, 16, 2048);
+  p.head_dim = 64;
+  const std::size_t budget = std::size_t{2} << 30;
+  const WorkspacePlan plan = workspace_plan(p, Direction::Backward, budget);
+  EXPECT_EQ(plan.batch_group, 2);
+  EXPECT_EQ(plan.rows, 2048);
+  EXPECT_EQ(plan.d_k_sum, WorkspacePlan::kNone);
+  EXPECT_EQ(workspace_plan(p, Direction::Backward, plan.bytes).batch_group, 2);
+  EXPECT_EQ(workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).batch_group, 4)
+      << "four chunks of an element each would be too small for the card";
+  p.tokens = 1024;
+  EXPECT_EQ(workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).batch_group, 4)
+      << "half of the batch is too small for the card";
+}
+
 TEST(WorkspacePlan, HeadsInFlightAreWholeGroupsAndWholeUnits) {
   for (const int heads : {1, 6, 12, 16, 20, 32, 48, 60, 64}) {
     for (int before = 1; before <= heads; ++before) {
