@@ -1,8 +1,8 @@
 // Head mixing of both sides of the softmax in a row, in registers: points stay where they are.
 //
-// A warp has 16 heads at 64 neighbouring keys of one row. Lane (g, q) holds eight keys, those of
-// group g, of heads 2q, 2q+1, 2q+8, 2q+9: a whole 16-byte piece of each. Key pair t of all lanes is
-// 16 points (the even key of group g in row g, the odd one in row g+8) and multiplies the weights
+// A warp has 16 heads at 64 neighbouring keys of one row. Lane (g, q) holds eight keys, a group, of
+// heads 2q, 2q+1, 2q+8, 2q+9: a whole 16-byte piece of each. Key pair t of all lanes is 16 points
+// (the even key of the lane's group in row g, the odd one in row g+8) and multiplies the weights
 // from the left, out[16 points, heads] = in[16 points, 16 heads] W^T:
 //
 //   A operand: points g, g+8; heads 2q, 2q+1, 2q+8, 2q+9
@@ -82,73 +82,89 @@ __device__ inline WeightBlock weights_or_identity(const Number* blocks, int unit
   return blocks == nullptr ? identity_weights<E>() : load_weights(blocks + unit * kMixingBlock);
 }
 
-/// The tiles of kMaps maps under way: [stage, map, slot, warp, 32 pieces]. Lane (g, q) keeps its
-/// pieces of even slots at place 4 g + q with two bits of g added to the lowest three, those of odd
-/// slots beside it: eight lanes at a time then use all banks once, whether they copy or read their
-/// own pieces or each other's.
+/// The key group of point n; a lane has those of point n = g. Neighbours, exchanged in every second
+/// pair, so that groups of even n are not all even: TileRing says why.
+__device__ inline int point_group(int n) { return n ^ n / 2 % 2; }
+__device__ inline int lane_group() { return point_group(lane_place().g); }
+
+/// What a lane copies: pieces of key group lane % 8, heads lane / 8 + 4 n. Eight lanes then ask for
+/// a head's 128 bytes at once.
+__device__ inline int copied_head() { return static_cast<int>(threadIdx.x) % kWarp / kChunk; }
+__device__ inline int copied_group() { return static_cast<int>(threadIdx.x) % kChunk; }
+
+/// The tiles of kMaps maps under way: [stage, map, warp, 16 heads, 8 pieces], in shared memory that
+/// begins at a multiple of 256 bytes. The pieces of a head stand at the number of their group, with
+/// two bits of the head's number in an exclusive or with it: eight lanes at a time use all banks
+/// once, whether they copy a head, read two neighbouring groups of four heads, or four groups of
+/// two heads. The lowest bit stays as it is: a copy whose sector of 32 bytes does not come to lie
+/// in a sector asks for it twice.
+///
+/// A lane reads what others have copied: the warp must have met since its copies came, and must
+/// meet again before the stage is copied to.
 template <int kMaps>
 class TileRing {
  public:
   __device__ explicit TileRing(uint4* shared)
-      : own_{SharedPlace(shared + first() + own_place()),
-             SharedPlace(shared + first() + (own_place() ^ 1))},
-        across_{SharedPlace(shared + first() + across_place(0)),
-                SharedPlace(shared + first() + across_place(1))} {}
+      : copied_(lane_piece(shared, copied_head(), copied_group())),
+        own_(lane_piece(shared, input_head(0, 0), lane_group())),
+        across_(lane_piece(shared, lane_place().g, point_group(2 * lane_place().q))) {}
 
-  /// Copies one piece; zeros when not `valid`.
-  __device__ void start(int stage, int map, int slot, const Number* source, bool valid) const {
-    own_[slot % 2].copy_async(offset(stage, map, slot), source, valid);
+  /// Copies the lane's n-th piece; zeros when not `valid`.
+  __device__ void start(int stage, int map, int n, const Number* source, bool valid) const {
+    constexpr unsigned kFourHeadsOn = 4 * kPieceBytes;  // without the heads' rows
+    const SharedPlace place = n % 2 == 0 ? copied_ : copied_ ^ kFourHeadsOn;
+    place.copy_async(offset(stage, map, 4 * n), source, valid);
   }
-  /// The lane's own pieces, by slot.
+  /// The pieces of heads input_head(0, slot), keys of lane_group().
   __device__ Points own(int stage, int map) const {
+    constexpr unsigned kOddHead = kHeadBytes + 2 * kPieceBytes;
     Points points;
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
-      points.chunk[slot] = own_[slot % 2].load(offset(stage, map, slot));
+      const SharedPlace place = slot % 2 == 0 ? own_ : own_ ^ kOddHead;
+      points.chunk[slot] = place.load(offset(stage, map, slot / 2 * 8));
     }
     return points;
   }
-  /// Heads along the lanes: chunk n is head g + 8 (n / 2), keys of group 2 q + n % 2. The warp must
-  /// have met since its copies came, and meet again before the stage is copied to.
+  /// Heads along the lanes: chunk n is head g + 8 (n / 2), keys of point_group(2 q + n % 2).
   __device__ Points across(int stage, int map) const {
+    constexpr unsigned kOddPoint = kPieceBytes;
     Points points;
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      points.chunk[n] = across_[n % 2].load(offset(stage, map, n / 2 * 2));
+      const SharedPlace place = n % 2 == 0 ? across_ : across_ ^ kOddPoint;
+      points.chunk[n] = place.load(offset(stage, map, n / 2 * 8));
     }
     return points;
   }
 
  private:
-  __device__ static int first() { return static_cast<int>(threadIdx.x) / kWarp * kWarp; }
-  __device__ static int own_place() {
-    const Lane lane = lane_place();
-    return (4 * lane.g + lane.q) ^ (lane.g & 6);
+  static constexpr int kPieceBytes = sizeof(uint4), kHeadBytes = kTileKeys * kNumberBytes;
+
+  /// Where a head's piece lies in the warp's tile. It is 8 rows further for head + 8.
+  __device__ static SharedPlace lane_piece(uint4* shared, int head, int group) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp, moved = (head / 2 ^ head % 2) % 4 * 2;
+    return SharedPlace(shared + (warp * kUnitHeads + head) * kChunk + (group ^ moved));
   }
-  /// The piece of head g's keys of group 2 q + parity, in slot g % 2.
-  __device__ static int across_place(int parity) {
-    const Lane lane = lane_place();
-    const int owner = 8 * lane.q + 4 * parity + lane.g / 2, moved = 2 * lane.q + lane.g % 2;
-    return lane.g % 2 * kMixingThreads + (owner ^ moved);
-  }
-  __device__ static int offset(int stage, int map, int slot) {
-    return ((stage * kMaps + map) * 4 + slot) * kMixingThreads * static_cast<int>(sizeof(uint4));
+  __device__ static int offset(int stage, int map, int heads) {
+    return ((stage * kMaps + map) * kMixingWarps * kUnitHeads + heads) * kHeadBytes;
   }
 
-  SharedPlace own_[2], across_[2];
+  SharedPlace copied_, own_, across_;  // of the first of the lane's pieces
 };
 
-/// Where this lane's pieces lie in maps of one shape.
+/// Where the pieces that this lane copies, and those that it stores, lie in maps of one shape.
 class LanePieces {
  public:
   __device__ LanePieces(const MixingArgs& args, const MixingPlace& place)
-      : room_(place.heads.in_count - input_head(0, 0)),
+      : room_(place.heads.in_count - copied_head()),
         ring_(args.source.ring),
         pitch_(args.source.pitch),
         shift_(ring_slot(args.extent.rows.begin, ring_) - args.extent.rows.begin) {
-    const int map = place.batch * args.extent.heads + place.heads.in_first + input_head(0, 0);
+    const int map = place.batch * args.extent.heads + place.heads.in_first;
     map_ = static_cast<std::size_t>(ring_) * pitch_;
-    first_ = map * map_ + kChunk * lane_place().g;
+    copied_ = (map + copied_head()) * map_ + kChunk * copied_group();
+    own_ = (map + input_head(0, 0)) * map_ + kChunk * lane_group();
   }
   /// Offset of a row of the extent and a tile's first key, the same for all maps.
   __device__ std::size_t tile(int row, int key) const {
@@ -159,28 +175,24 @@ class LanePieces {
   __device__ void start(const TileRing<kMaps>& ring, int stage, int map, const MapView& view,
                         std::size_t tile) const {
 #pragma unroll
-    for (int slot = 0; slot < 4; ++slot) {
-      ring.start(stage, map, slot, view.data + place(slot, tile), valid(slot));
+    for (int n = 0; n < 4; ++n) {
+      ring.start(stage, map, n, view.data + copied_ + tile + 4 * n * map_, 4 * n < room_);
     }
   }
+  /// Stores pieces that lie as TileRing::own reads them: each instruction four whole heads.
   __device__ void store(const Points& points, const MapView& view, std::size_t tile) const {
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
-      if (!valid(slot)) continue;
-      *reinterpret_cast<uint4*>(view.data + place(slot, tile)) = points.chunk[slot];
+      const int step = slot % 2 + slot / 2 * 8;  // heads from the lane's first on
+      if (input_head(0, 0) - copied_head() + step >= room_) continue;
+      *reinterpret_cast<uint4*>(view.data + own_ + tile + step * map_) = points.chunk[slot];
     }
   }
 
  private:
-  /// Heads from the lane's first to that of a slot.
-  __device__ static int step(int slot) { return slot % 2 + slot / 2 * 8; }
-  __device__ bool valid(int slot) const { return step(slot) < room_; }
-  __device__ std::size_t place(int slot, std::size_t tile) const {
-    return first_ + tile + step(slot) * map_;
-  }
-
-  int room_, ring_, pitch_, shift_;  // heads from the lane's first to the unit's end
-  std::size_t map_, first_;          // numbers of a map; the lane's first head and key
+  int room_;  // heads from the first that the lane copies to the unit's end
+  int ring_, pitch_, shift_;
+  std::size_t map_, copied_, own_;  // numbers of a map; the lane's first head and key
 };
 
 /// Keeps a lane's keys up to `last`, counted from the first of its group.

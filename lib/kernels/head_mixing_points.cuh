@@ -287,7 +287,8 @@ class PointWalk {
 };
 
 /// Calls start(stage, row, key) kStages - 1 tiles before tile(stage, row, key), and visit(row) at
-/// each new row.
+/// each new row. The warp meets when its copies have come and when a tile has been used: lanes may
+/// read what others have copied.
 template <int kStages, class Start, class Row, class Tile>
 __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
@@ -303,9 +304,11 @@ __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start
 #pragma unroll
   for (int stage = 0; stage < kAhead; ++stage) start_next(stage);
   for (int stage = 0; walk.valid(); walk.next(), stage = stage < kAhead ? stage + 1 : 0) {
+    __syncwarp();
     start_next(stage > 0 ? stage - 1 : kAhead);
     if (walk.starts_row()) visit(walk.row());
     wait_for_copies<kAhead>();
+    __syncwarp();
     tile(stage, walk.row(), walk.key());
   }
 }

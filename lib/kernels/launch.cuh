@@ -30,10 +30,10 @@ bool starts_early(void (*kernel)(Parameters...)) {
          attributes.ptxVersion >= kFirst;
 }
 
-/// The shared memory that the launch asked for.
+/// The shared memory that the launch asked for, at a multiple of 256 bytes.
 template <class Value>
 __device__ __forceinline__ Value* dynamic_shared() {
-  extern __shared__ __align__(16) unsigned char shared_bytes[];
+  extern __shared__ __align__(256) unsigned char shared_bytes[];
   return reinterpret_cast<Value*>(shared_bytes);
 }
 

@@ -117,20 +117,15 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mixed_dots_kernel(const Mix
   HeadGram<E> gram;
   for_each_point_tile<kAloneBackwardStages>(
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
-      [&](int row) {
-        __syncwarp();
-        row_lse.read(lse2, row, [](int n) { return lane_place().g + 8 * n; });
-      },
+      [&](int row) { row_lse.read(lse2, row, [](int n) { return lane_place().g + 8 * n; }); },
       [&](int stage, int row, int key) {
-        __syncwarp();  // all lanes' copies have come
         Points d_a = pass.ring.across(stage, 1);
         Mixed p;
         mix_tile(p, before, pass.ring.own(stage, 0));
-        __syncwarp();  // and have been read
         apply_exponential(p, lse2);
         if (key + kTileKeys - 1 > row) {
           replace_past(p, row - key, 0);
-          keep_causal(d_a, row, key, [](int n) { return 2 * lane_place().q + n % 2; });
+          keep_causal(d_a, row, key, [](int n) { return point_group(2 * lane_place().q + n % 2); });
         }
         gram.add(p, d_a);
         if (!ends_row(args, row, key)) return;
@@ -176,13 +171,13 @@ __device__ inline void drop_pieces(Points& a, const DropoutArgs& dropout, const 
 #pragma unroll
   for (int slot = 0; slot < 4; ++slot) {
     a.chunk[slot] = drop<E>(a.chunk[slot], dropout, first_map + input_head(0, slot), row,
-                            key + kChunk * lane_place().g);
+                            key + kChunk * lane_group());
   }
 }
 
 /// A = dropout(W P) in the place of S.
 template <class E, bool kDropout>
-__global__ void __launch_bounds__(kMixingThreads, 4)
+__global__ void __launch_bounds__(kMixingThreads, 5)
     mixed_weights_kernel(const MixingAloneArgs args) {
   wait_for_previous_kernel();
   const ForwardPass pass(args);
@@ -193,13 +188,10 @@ __global__ void __launch_bounds__(kMixingThreads, 4)
   float lse2[4];
   for_each_point_tile<kAloneForwardStages>(
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
-      [&](int row) {
-        __syncwarp();
-        read_slots(lse2, row_lse, row);
-      },
+      [&](int row) { read_slots(lse2, row_lse, row); },
       [&](int stage, int row, int key) {
         const Points s = pass.ring.own(stage, 0);
-        const int last = row - key - kChunk * lane_place().g;
+        const int last = row - key - kChunk * lane_group();
         Points a;
         with_diagonal(row, key, [&](auto diagonal) {
 #pragma unroll
@@ -271,7 +263,6 @@ __global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
   for_each_point_tile<kAloneBackwardStages>(
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
       [&](int row) {
-        __syncwarp();
         read_slots(lse2, row_lse, row);
         read_slots(dots, row_dots, row);
       },
@@ -279,7 +270,7 @@ __global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
         Points a = pass.ring.own(stage, 0), d_s = pass.ring.own(stage, 1);
         with_diagonal(row, key, [&](auto diagonal) {
           gradients.template operator()<decltype(diagonal)::value>(
-              a, d_s, lse2, dots, row - key - kChunk * lane_place().g);
+              a, d_s, lse2, dots, row - key - kChunk * lane_group());
         });
         const std::size_t tile = pass.pieces.tile(row, key);
         pass.pieces.store(d_s, args.gradient, tile);

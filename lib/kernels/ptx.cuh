@@ -88,6 +88,12 @@ class SharedPlace {
                  "l"(source), "r"(valid ? 16 : 0)
                  : "memory");
   }
+  /// The place whose address differs in the bits `bits`.
+  __device__ SharedPlace operator^(unsigned bits) const {
+    SharedPlace other = *this;
+    other.address_ ^= bits;
+    return other;
+  }
   /// 16 bytes, `offset` bytes further.
   __device__ uint4 load(int offset) const {
     uint4 x;

@@ -51,6 +51,9 @@ class SharedPlace {
   void copy_async(int offset, const Number* source, bool valid) const {
     kernels::copy_async(reinterpret_cast<Number*>(bytes_ + offset), source, valid);
   }
+  SharedPlace operator^(unsigned bits) const {
+    return SharedPlace(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(bytes_) ^ bits));
+  }
   uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
 
  private:
