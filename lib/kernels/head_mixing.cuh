@@ -2,26 +2,40 @@
 // dropout.
 #pragma once
 
-#include "lib/kernels/head_mixing_points.cuh"
+#include "lib/kernels/head_mixing_tiles.cuh"
 
 namespace mta::kernels {
 
 constexpr int kMixingStages = 2;
 static_assert(kFewestStages<4 * kBuiltParts[2]> == kMixingStages, "forward fits everywhere");
 
+/// Applies dropout, if there is any, to a tile in output layout: one piece after the other, as the
+/// random numbers take many registers.
+template <class E>
+__device__ inline void drop_outputs(Points& points, const DropoutArgs& dropout,
+                                    const MixingPlace& place, int heads, int row, int key) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const int map = output_map(place, heads, n / 2);
+    if (dropout.threshold == 0 || map < 0) continue;
+    points.chunk[n] = drop<E>(points.chunk[n], dropout, map, row, key + kChunk * output_group(n));
+  }
+}
+
 /// M = W C, and the partial statistics of M's rows. Grid: (strips, row groups, batch x units).
 template <int kParts>
 __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
   uint4* const shared_pieces = dynamic_shared<uint4>();
-  PieceRing<4 * kParts> ring(shared_pieces);
+  const TileRing<kParts, HalvedGroups> ring(shared_pieces);
   const MixingPlace place = mixing_place(args);
+  const OutputPieces pieces(args.source, args, place);
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit);
   for_each_point_tile<kMixingStages>(
       args,
       [&](int stage, int row, int key) {
-        ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
+        pieces.start<kParts>(ring, stage, 0, args.source, pieces.tile(row, key));
       },
       [](int) {},
       [&](int stage, int row, int key) {
@@ -29,30 +43,39 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
         clear(mixed);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          mix_points<Half>(mixed, w[part], ring.points(stage, 4 * part));
+          mix_points<Half>(mixed, w[part], ring.inputs(stage, part));
         }
         const Points m = pack_outputs<Half>(mixed);
-        store_outputs<Half>(m, args.target, place, heads, row, key, {});
+        pieces.store(m, args.target, pieces.tile(row, key));
         if (args.statistics.partials != nullptr) {
           store_mixed_partials(m, args.statistics, place, heads, row, key);
         }
       });
 }
 
+/// Blocks a multiprocessor that registers must leave room for, as many as shared memory does for
+/// wide groups on a card with 227 KB.
+template <int kParts>
+constexpr int kMixAfterBlocks = kParts == 1   ? 5
+                                : kParts == 2 ? 4
+                                              : 3;
+
 /// A = dropout(W R), R read or made from M. The same grid.
 template <class E, int kParts>
-__global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingArgs args) {
+__global__ void __launch_bounds__(kMixingThreads, kMixAfterBlocks<kParts>)
+    mix_after_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
   uint4* const shared_pieces = dynamic_shared<uint4>();
-  PieceRing<4 * kParts> ring(shared_pieces);
+  const TileRing<kParts, HalvedGroups> ring(shared_pieces);
   const MixingPlace place = mixing_place(args);
+  const OutputPieces pieces(args.source, args, place);
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit);
   float lse2[kParts][4];
   for_each_point_tile<kMixingStages>(
       args,
       [&](int stage, int row, int key) {
-        ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
+        pieces.start<kParts>(ring, stage, 0, args.source, pieces.tile(row, key));
       },
       [&](int row) {
         if (!args.source_is_softmax) return;
@@ -63,11 +86,13 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_kernel(const MixingA
         clear(mixed);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points r = ring.points(stage, 4 * part);
+          Points r = ring.inputs(stage, part);
           if (args.source_is_softmax) apply_softmax(r, lse2[part], row, key);
           mix_points<Half>(mixed, w[part], r);
         }
-        store_outputs<E>(pack_outputs<E>(mixed), args.target, place, heads, row, key, args.dropout);
+        Points a = pack_outputs<E>(mixed);
+        drop_outputs<E>(a, args.dropout, place, heads, row, key);
+        pieces.store(a, args.target, pieces.tile(row, key));
       });
 }
 

@@ -31,8 +31,7 @@ __device__ inline void accumulate_gram(float (&sums)[2][4], const Points& rows,
 /// nobody needs any more: memory of its own would not fit on the smallest cards.
 template <int kParts>
 __device__ void finish_mixing_sums(const MixingSums<kParts>& sums, float* totals,
-                                   const MixingArgs& args, const MixingPlace& place,
-                                   uint4* shared) {
+                                   const MixingArgs& args, uint4* shared) {
   auto* const squares = reinterpret_cast<float(*)[256]>(shared);  // [warp, 16 row + column]
   const Lane lane = lane_place();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -46,7 +45,7 @@ __device__ void finish_mixing_sums(const MixingSums<kParts>& sums, float* totals
       squares[warp][row * 16 + column] = sums.value[part][n / 4][e];
     }
     __syncthreads();
-    const int outer = (place.batch * args.plan.units + place.unit) * kParts + part;
+    const int outer = static_cast<int>(blockIdx.z) * kParts + part;
     float* target = totals + (static_cast<std::size_t>(outer) * args.slots + slot) * 256;
     for (int n = static_cast<int>(threadIdx.x); n < 256; n += kMixingThreads) {
       float sum = 0;
@@ -80,11 +79,13 @@ __device__ inline void store_mixed_dots(const Points& p, const Points& d_p, cons
 /// A = dropout(W R), dR = W^T dA, the gradient of W, and where no convolution follows the dots of P
 /// dP. `args.gradient` is dA with the dropout already in it.
 template <class E, int kParts, int kStages>
-__global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(const MixingArgs args) {
+__global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
+    mix_after_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
   uint4* const shared_pieces = dynamic_shared<uint4>();
-  PieceRing<8 * kParts> ring(shared_pieces);  // R or M, dA
+  const TileRing<2 * kParts, HalvedGroups> ring(shared_pieces);  // R or M, dA
   const MixingPlace place = mixing_place(args);
+  const OutputPieces pieces(args.source, args, place);
   const int heads = args.extent.heads;
   const UnitWeights<kParts> w(args.weights, place.unit), transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
@@ -92,9 +93,9 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
   for_each_point_tile<kStages>(
       args,
       [&](int stage, int row, int key) {
-        ring.template start_inputs<kParts>(stage, 0, args.source, place, heads, row, key);
-        ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,
-                                           key);
+        const std::size_t tile = pieces.tile(row, key);
+        pieces.start<kParts>(ring, stage, 0, args.source, tile);
+        pieces.start<kParts>(ring, stage, kParts, args.gradient, tile);
       },
       [&](int row) {
         if (args.source_is_softmax) load_row_lse<kParts>(lse2, args, row, place);
@@ -105,33 +106,35 @@ __global__ void __launch_bounds__(kMixingThreads) mix_after_backward_kernel(cons
         Points r_out = {};
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points r = ring.points(stage, 4 * part);
+          Points r = ring.inputs(stage, part);
           if (args.source_is_softmax) apply_softmax(r, lse2[part], row, key);
           mix_points<Half>(mixed, w[part], r);
-          if (part == place.part) {
+          if (kParts == 1 || part == place.part) {
             r_out = to_output_layout<Half>(r);
 #pragma unroll
             for (int n = 0; n < 4; ++n) r_out.chunk[n] = convert_chunk<Half, E>(r_out.chunk[n]);
           }
         }
-        const Points a = pack_outputs<E>(mixed);
+        Points a = pack_outputs<E>(mixed);
         clear(mixed);
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points d_a = ring.points(stage, 4 * (kParts + part));
+          Points d_a = ring.inputs(stage, kParts + part);
           keep_causal_inputs(d_a, row, key);
           mix_points<E>(mixed, transposed[part], d_a);
           accumulate_gram<E>(sums.value[part], r_out, to_output_layout<E>(d_a));
         }
         // In place is safe for one part: the warp has read every head of these points.
-        store_outputs<E>(a, args.target, place, heads, row, key, args.dropout);
+        const std::size_t tile = pieces.tile(row, key);
+        drop_outputs<E>(a, args.dropout, place, heads, row, key);
+        pieces.store(a, args.target, tile);
         const Points d_r = pack_outputs<E>(mixed);
-        store_outputs<E>(d_r, args.d_target, place, heads, row, key, {});
+        pieces.store(d_r, args.d_target, tile);
         if (args.row_dots.partials != nullptr) {
           store_mixed_dots<E>(r_out, d_r, args.row_dots, place, heads, row, key);
         }
       });
-  finish_mixing_sums<kParts>(sums, args.sums, args, place, shared_pieces);
+  finish_mixing_sums<kParts>(sums, args.sums, args, shared_pieces);
 }
 
 /// dM = P (dP - D) in input layout.
@@ -150,23 +153,23 @@ __device__ inline void softmax_gradient(Points& m, const Points& d_p, const floa
 
 /// dC = W^T dM and the gradient of W, with dM made from M, dP and the row dots.
 template <class E, int kParts, int kStages>
-__global__ void __launch_bounds__(kMixingThreads)
+__global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
     mix_before_backward_kernel(const MixingArgs args) {
   wait_for_previous_kernel();
   uint4* const shared_pieces = dynamic_shared<uint4>();
-  PieceRing<12 * kParts> ring(shared_pieces);  // M, dP, C
+  const TileRing<3 * kParts, HalvedGroups> ring(shared_pieces);  // M, dP, C
   const MixingPlace place = mixing_place(args);
-  const int heads = args.extent.heads;
+  const OutputPieces pieces(args.source, args, place);
   const UnitWeights<kParts> transposed(args.transposed, place.unit);
   MixingSums<kParts> sums = {};
   float lse2[kParts][4], dots[kParts][4];
   for_each_point_tile<kStages>(
       args,
       [&](int stage, int row, int key) {
-        ring.template start_inputs<kParts>(stage, 0, args.mixed, place, heads, row, key);
-        ring.template start_inputs<kParts>(stage, 4 * kParts, args.gradient, place, heads, row,
-                                           key);
-        ring.template start_outputs<kParts>(stage, 8 * kParts, args.source, place, heads, row, key);
+        const std::size_t tile = pieces.tile(row, key);
+        pieces.start<kParts>(ring, stage, 0, args.mixed, tile);
+        pieces.start<kParts>(ring, stage, kParts, args.gradient, tile);
+        pieces.start<kParts>(ring, stage, 2 * kParts, args.source, tile);
       },
       [&](int row) {
         load_row_lse<kParts>(lse2, args, row, place);
@@ -178,23 +181,23 @@ __global__ void __launch_bounds__(kMixingThreads)
         Points d_m_out = {};
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points d_m = ring.points(stage, 4 * part);
-          softmax_gradient<E>(d_m, ring.points(stage, 4 * (kParts + part)), lse2[part], dots[part]);
+          Points d_m = ring.inputs(stage, part);
+          softmax_gradient<E>(d_m, ring.inputs(stage, kParts + part), lse2[part], dots[part]);
           keep_causal_inputs(d_m, row, key);
           mix_points<E>(mixed, transposed[part], d_m);
-          if (part == place.part) d_m_out = to_output_layout<E>(d_m);
+          if (kParts == 1 || part == place.part) d_m_out = to_output_layout<E>(d_m);
         }
 #pragma unroll
         for (int part = 0; part < kParts; ++part) {
-          Points c = ring.points(stage, 4 * (2 * kParts + part));
+          Points c = ring.outputs(stage, 2 * kParts + part);
           keep_causal_outputs(c, row, key);
 #pragma unroll
           for (int n = 0; n < 4; ++n) c.chunk[n] = convert_chunk<Half, E>(c.chunk[n]);
           accumulate_gram<E>(sums.value[part], d_m_out, c);
         }
-        store_outputs<E>(pack_outputs<E>(mixed), args.d_target, place, heads, row, key, {});
+        pieces.store(pack_outputs<E>(mixed), args.d_target, pieces.tile(row, key));
       });
-  finish_mixing_sums<kParts>(sums, args.sums, args, place, shared_pieces);
+  finish_mixing_sums<kParts>(sums, args.sums, args, shared_pieces);
 }
 
 template <int kParts>

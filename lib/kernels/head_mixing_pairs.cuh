@@ -9,7 +9,7 @@
 //   C operand: the same points and heads, so that the next mixing needs no shuffle
 #pragma once
 
-#include "lib/kernels/head_mixing_points.cuh"
+#include "lib/kernels/head_mixing_tiles.cuh"
 
 namespace mta::kernels {
 
@@ -82,117 +82,30 @@ __device__ inline WeightBlock weights_or_identity(const Number* blocks, int unit
   return blocks == nullptr ? identity_weights<E>() : load_weights(blocks + unit * kMixingBlock);
 }
 
-/// The key group of point n; a lane has those of point n = g. Neighbours, exchanged in every second
-/// pair, so that groups of even n are not all even: TileRing says why.
-__device__ inline int point_group(int n) { return n ^ n / 2 % 2; }
-__device__ inline int lane_group() { return point_group(lane_place().g); }
+/// The key group of the lane's pieces.
+__device__ inline int lane_group() { return point_group<NeighbourGroups>(lane_place().g); }
 
-/// What a lane copies: pieces of key group lane % 8, heads lane / 8 + 4 n. Eight lanes then ask for
-/// a head's 128 bytes at once.
-__device__ inline int copied_head() { return static_cast<int>(threadIdx.x) % kWarp / kChunk; }
-__device__ inline int copied_group() { return static_cast<int>(threadIdx.x) % kChunk; }
-
-/// The tiles of kMaps maps under way: [stage, map, warp, 16 heads, 8 pieces], in shared memory that
-/// begins at a multiple of 256 bytes. The pieces of a head stand at the number of their group, with
-/// two bits of the head's number in an exclusive or with it: eight lanes at a time use all banks
-/// once, whether they copy a head, read two neighbouring groups of four heads, or four groups of
-/// two heads. The lowest bit stays as it is: a copy whose sector of 32 bytes does not come to lie
-/// in a sector asks for it twice.
-///
-/// A lane reads what others have copied: the warp must have met since its copies came, and must
-/// meet again before the stage is copied to.
-template <int kMaps>
-class TileRing {
- public:
-  __device__ explicit TileRing(uint4* shared)
-      : copied_(lane_piece(shared, copied_head(), copied_group())),
-        own_(lane_piece(shared, input_head(0, 0), lane_group())),
-        across_(lane_piece(shared, lane_place().g, point_group(2 * lane_place().q))) {}
-
-  /// Copies the lane's n-th piece; zeros when not `valid`.
-  __device__ void start(int stage, int map, int n, const Number* source, bool valid) const {
-    constexpr unsigned kFourHeadsOn = 4 * kPieceBytes;  // without the heads' rows
-    const SharedPlace place = n % 2 == 0 ? copied_ : copied_ ^ kFourHeadsOn;
-    place.copy_async(offset(stage, map, 4 * n), source, valid);
-  }
-  /// The pieces of heads input_head(0, slot), keys of lane_group().
-  __device__ Points own(int stage, int map) const {
-    constexpr unsigned kOddHead = kHeadBytes + 2 * kPieceBytes;
-    Points points;
-#pragma unroll
-    for (int slot = 0; slot < 4; ++slot) {
-      const SharedPlace place = slot % 2 == 0 ? own_ : own_ ^ kOddHead;
-      points.chunk[slot] = place.load(offset(stage, map, slot / 2 * 8));
-    }
-    return points;
-  }
-  /// Heads along the lanes: chunk n is head g + 8 (n / 2), keys of point_group(2 q + n % 2).
-  __device__ Points across(int stage, int map) const {
-    constexpr unsigned kOddPoint = kPieceBytes;
-    Points points;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const SharedPlace place = n % 2 == 0 ? across_ : across_ ^ kOddPoint;
-      points.chunk[n] = place.load(offset(stage, map, n / 2 * 8));
-    }
-    return points;
-  }
-
- private:
-  static constexpr int kPieceBytes = sizeof(uint4), kHeadBytes = kTileKeys * kNumberBytes;
-
-  /// Where a head's piece lies in the warp's tile. It is 8 rows further for head + 8.
-  __device__ static SharedPlace lane_piece(uint4* shared, int head, int group) {
-    const int warp = static_cast<int>(threadIdx.x) / kWarp, moved = (head / 2 ^ head % 2) % 4 * 2;
-    return SharedPlace(shared + (warp * kUnitHeads + head) * kChunk + (group ^ moved));
-  }
-  __device__ static int offset(int stage, int map, int heads) {
-    return ((stage * kMaps + map) * kMixingWarps * kUnitHeads + heads) * kHeadBytes;
-  }
-
-  SharedPlace copied_, own_, across_;  // of the first of the lane's pieces
-};
-
-/// Where the pieces that this lane copies, and those that it stores, lie in maps of one shape.
-class LanePieces {
+/// Where the pieces that this lane stores lie in maps of one shape, beside those that it copies.
+class LanePieces : public CopiedPieces {
  public:
   __device__ LanePieces(const MixingArgs& args, const MixingPlace& place)
-      : room_(place.heads.in_count - copied_head()),
-        ring_(args.source.ring),
-        pitch_(args.source.pitch),
-        shift_(ring_slot(args.extent.rows.begin, ring_) - args.extent.rows.begin) {
-    const int map = place.batch * args.extent.heads + place.heads.in_first;
-    map_ = static_cast<std::size_t>(ring_) * pitch_;
-    copied_ = (map + copied_head()) * map_ + kChunk * copied_group();
-    own_ = (map + input_head(0, 0)) * map_ + kChunk * lane_group();
+      : CopiedPieces(args.source, args, place) {
+    const int map = place.batch * args.extent.heads + place.heads.in_first + input_head(0, 0);
+    first_ = map * map_numbers() + kChunk * lane_group();
   }
-  /// Offset of a row of the extent and a tile's first key, the same for all maps.
-  __device__ std::size_t tile(int row, int key) const {
-    const int slot = row + shift_;
-    return static_cast<std::size_t>(slot < ring_ ? slot : slot - ring_) * pitch_ + key;
-  }
-  template <int kMaps>
-  __device__ void start(const TileRing<kMaps>& ring, int stage, int map, const MapView& view,
-                        std::size_t tile) const {
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      ring.start(stage, map, n, view.data + copied_ + tile + 4 * n * map_, 4 * n < room_);
-    }
-  }
-  /// Stores pieces that lie as TileRing::own reads them: each instruction four whole heads.
+  /// Stores pieces in input layout: each instruction four whole heads.
   __device__ void store(const Points& points, const MapView& view, std::size_t tile) const {
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
       const int step = slot % 2 + slot / 2 * 8;  // heads from the lane's first on
-      if (input_head(0, 0) - copied_head() + step >= room_) continue;
-      *reinterpret_cast<uint4*>(view.data + own_ + tile + step * map_) = points.chunk[slot];
+      if (input_head(0, 0) - copied_head() + step >= room()) continue;
+      *reinterpret_cast<uint4*>(view.data + first_ + tile + step * map_numbers()) =
+          points.chunk[slot];
     }
   }
 
  private:
-  int room_;  // heads from the first that the lane copies to the unit's end
-  int ring_, pitch_, shift_;
-  std::size_t map_, copied_, own_;  // numbers of a map; the lane's first head and key
+  std::size_t first_;  // the lane's first head and key
 };
 
 /// Keeps a lane's keys up to `last`, counted from the first of its group.

@@ -8,9 +8,6 @@
 //   input layout (B operand):  lane (g, q) has heads 2q, 2q+1, 2q+8, 2q+9, keys of group(g)
 //   output layout (C operand): lane (g, q) has heads g, g+8, keys of groups q and q+4
 //   group(2q) = q, group(2q+1) = q+4
-//
-// A lane copies the pieces that it will use itself, a tile ahead where shared memory has room for
-// two stages of them, so there is no barrier.
 #pragma once
 
 #include "lib/kernels/device.h"
@@ -26,11 +23,6 @@ struct Points {
   uint4 chunk[4];
 };
 
-/// Half of each chunk.
-struct HalfPoints {
-  uint2 chunk[4];
-};
-
 /// Where a warp stands.
 struct MixingPlace {
   int batch, unit;
@@ -42,6 +34,8 @@ __device__ inline int input_group() {
   const Lane lane = lane_place();
   return lane.g / 2 + lane.g % 2 * 4;
 }
+/// The group of chunk n in output layout.
+__device__ inline int output_group(int n) { return lane_place().q + n % 2 * 4; }
 
 /// The head of input slot 0..3 of part `part`, counted from the unit's first head.
 __device__ inline int input_head(int part, int slot) {
@@ -51,71 +45,6 @@ __device__ inline int input_head(int part, int slot) {
 /// Stages that a kernel is built for on the smallest card, beside the usual two.
 template <int kPieces>
 constexpr int kFewestStages = mixing_stages(kPieces, kLeastSharedBytes);
-
-/// This lane's pieces of the tiles under way: [stage, piece, thread].
-template <int kPieces>
-class PieceRing {
- public:
-  __device__ explicit PieceRing(uint4* shared) : pieces_(shared + threadIdx.x) {}
-
-  /// Copies pieces first_piece.. of the input layout (4 for each part).
-  template <int kParts>
-  __device__ void start_inputs(int stage, int first_piece, const MapView& view,
-                               const MixingPlace& place, int heads, int row, int key) {
-    const int first_map = place.batch * heads + place.heads.in_first;
-#pragma unroll(kParts == 1 ? 4 : 1)  // wide groups: fewer addresses at a time
-    for (int n = 0; n < 4 * kParts; ++n) {
-      const int head = input_head(n / 4, n % 4);
-      start(stage, first_piece + n, view, first_map, head, place.heads.in_count, row,
-            key + 8 * input_group());
-    }
-  }
-  /// The same in output layout.
-  template <int kParts>
-  __device__ void start_outputs(int stage, int first_piece, const MapView& view,
-                                const MixingPlace& place, int heads, int row, int key) {
-    const Lane lane = lane_place();
-    const int first_map = place.batch * heads + place.heads.in_first;
-#pragma unroll(kParts == 1 ? 4 : 1)  // wide groups: fewer addresses at a time
-    for (int n = 0; n < 4 * kParts; ++n) {
-      const int head = 16 * (n / 4) + lane.g + n % 4 / 2 * 8;
-      start(stage, first_piece + n, view, first_map, head, place.heads.in_count, row,
-            key + 8 * (lane.q + n % 2 * 4));
-    }
-  }
-  /// Copies one piece; zeros when not `valid`.
-  __device__ void start_piece(int stage, int piece, const Number* source, bool valid) {
-    copy_async(reinterpret_cast<Number*>(pieces_ + (stage * kPieces + piece) * kMixingThreads),
-               source, valid);
-  }
-  __device__ Points points(int stage, int first_piece) const {
-    Points points;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      points.chunk[n] = pieces_[(stage * kPieces + first_piece + n) * kMixingThreads];
-    }
-    return points;
-  }
-  /// Words 2 half and 2 half + 1 of the same.
-  __device__ HalfPoints half_points(int stage, int first_piece, int half) const {
-    HalfPoints points;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      const uint4* piece = pieces_ + (stage * kPieces + first_piece + n) * kMixingThreads;
-      points.chunk[n] = reinterpret_cast<const uint2*>(piece)[half];
-    }
-    return points;
-  }
-
- private:
-  __device__ void start(int stage, int piece, const MapView& view, int first_map, int head,
-                        int head_count, int row, int key) {
-    const bool valid = head < head_count;
-    start_piece(stage, piece, map_row(view, first_map + (valid ? head : 0), row) + key, valid);
-  }
-
-  uint4* pieces_;
-};
 
 /// Zeroes keys past the diagonal; `group_of(n)` is the key group of chunk n.
 template <class GroupOf>
@@ -129,7 +58,7 @@ __device__ inline void keep_causal_inputs(Points& points, int row, int key) {
   keep_causal(points, row, key, [](int) { return input_group(); });
 }
 __device__ inline void keep_causal_outputs(Points& points, int row, int key) {
-  keep_causal(points, row, key, [](int n) { return lane_place().q + n % 2 * 4; });
+  keep_causal(points, row, key, output_group);
 }
 
 /// exp(M - lse) of a part's heads in input layout, zero past the diagonal.
@@ -211,21 +140,6 @@ __device__ inline int output_map(const MixingPlace& place, int heads, int half) 
   return head < place.heads.out_count ? place.batch * heads + place.heads.out_first + head : -1;
 }
 
-template <class E>
-__device__ inline void store_outputs(const Points& points, const MapView& view,
-                                     const MixingPlace& place, int heads, int row, int key,
-                                     const DropoutArgs& dropout) {
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    const int map = output_map(place, heads, n / 2);
-    if (map < 0) continue;
-    const int first = key + 8 * (lane_place().q + n % 2 * 4);
-    uint4 chunk = points.chunk[n];
-    if (dropout.threshold > 0) chunk = drop<E>(chunk, dropout, map, row, first);
-    *reinterpret_cast<uint4*>(map_row(view, map, row) + first) = chunk;
-  }
-}
-
 /// Row maxima and sums of exponentials of this tile's causal keys.
 __device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
                                             const MixingPlace& place, int heads, int row, int key) {
@@ -234,8 +148,9 @@ __device__ inline void store_mixed_partials(const Points& m, const RowStatistics
 #pragma unroll
   for (int n = 0; n < 16; ++n) words[n / 8][n % 8] = (&m.chunk[n / 4].x)[n % 4];
   const int last = row - key, lasts[2] = {last, last};
-  const float2 partial = row_partials(words, lasts, last >= kTileKeys - 1,
-                                      [&](int n) { return 8 * (lane.q + n / 4 * 4) + n % 4 * 2; });
+  const float2 partial = row_partials(words, lasts, last >= kTileKeys - 1, [](int n) {
+    return kChunk * output_group(n / 4) + n % 4 * 2;
+  });
   const int map = lane.q < 2 ? output_map(place, heads, lane.q) : -1;
   if (map >= 0) statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
 }

@@ -6,11 +6,10 @@
 #pragma once
 
 #include "lib/kernels/head_mixing_backward.cuh"
-#include "lib/kernels/head_mixing_pairs.cuh"
 
 namespace mta::kernels {
 
-/// M of a tile: [t][n] is key t of point_group(2 q + n % 2), head g + 8 (n / 2).
+/// M of a tile: [t][n] is key t of point 2 q + n % 2, head g + 8 (n / 2).
 __device__ inline void mix_tile(Mixed& m, const WeightBlock& w, const Points& s) {
   clear(m);
   mix_points<Half>(m, w, s);
@@ -20,7 +19,8 @@ __device__ inline void mix_tile(Mixed& m, const WeightBlock& w, const Points& s)
 __device__ inline void replace_past(Mixed& m, int last, float value) {
 #pragma unroll
   for (int n = 0; n < 32; ++n) {
-    if (8 * point_group(2 * lane_place().q + n % 2) + n / 4 > last) m[n / 4][n % 4] = value;
+    if (8 * point_group<NeighbourGroups>(2 * lane_place().q + n % 2) + n / 4 > last)
+      m[n / 4][n % 4] = value;
   }
 }
 
@@ -82,7 +82,7 @@ struct HeadGram {
   MixingSums<1> all = {};
   float row[2][4] = {};
 
-  /// Adds a tile; chunk n of dA is head g + 8 (n / 2), keys of point_group(2 q + n % 2).
+  /// Adds a tile; chunk n of dA is head g + 8 (n / 2), keys of point 2 q + n % 2.
   __device__ void add(const Mixed& p, const Points& d_a) {
 #pragma unroll
     for (int s = 0; s < 4; ++s) {  // keys 2 s and 2 s + 1 of two groups

@@ -25,7 +25,7 @@ struct AlonePass {
   MixingPlace place;
   LanePieces pieces;
   uint4* shared;
-  TileRing<kMaps> ring;
+  TileRing<kMaps, NeighbourGroups> ring;
 
   __device__ explicit AlonePass(const MixingArgs& args)
       : place(mixing_place(args)),
@@ -43,8 +43,8 @@ struct AlonePass {
   }
   __device__ void start(const MixingArgs& args, int stage, int row, int key) const {
     const std::size_t tile = pieces.tile(row, key);
-    pieces.start(ring, stage, 0, args.source, tile);
-    if (kMaps > 1) pieces.start(ring, stage, 1, args.gradient, tile);
+    pieces.template start<1>(ring, stage, 0, args.source, tile);
+    if (kMaps > 1) pieces.template start<1>(ring, stage, 1, args.gradient, tile);
   }
 };
 
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4)
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); }, [](int) {},
       [&](int stage, int row, int key) {
         Mixed m;
-        mix_tile(m, w, pass.ring.own(stage, 0));
+        mix_tile(m, w, pass.ring.inputs(stage, 0));
         if (key + kTileKeys - 1 > row) replace_past(m, row - key, -INFINITY);
 #pragma unroll
         for (int half = 0; half < 2; ++half) sums[half].add(m, half);
@@ -119,13 +119,15 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mixed_dots_kernel(const Mix
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
       [&](int row) { row_lse.read(lse2, row, [](int n) { return lane_place().g + 8 * n; }); },
       [&](int stage, int row, int key) {
-        Points d_a = pass.ring.across(stage, 1);
+        Points d_a = pass.ring.outputs(stage, 1);
         Mixed p;
-        mix_tile(p, before, pass.ring.own(stage, 0));
+        mix_tile(p, before, pass.ring.inputs(stage, 0));
         apply_exponential(p, lse2);
         if (key + kTileKeys - 1 > row) {
           replace_past(p, row - key, 0);
-          keep_causal(d_a, row, key, [](int n) { return point_group(2 * lane_place().q + n % 2); });
+          keep_causal(d_a, row, key, [](int n) {
+            return point_group<NeighbourGroups>(2 * lane_place().q + n % 2);
+          });
         }
         gram.add(p, d_a);
         if (!ends_row(args, row, key)) return;
@@ -138,7 +140,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mixed_dots_kernel(const Mix
         }
       });
   if (args.sums_after != nullptr) {
-    finish_mixing_sums<1>(gram.all, args.sums_after, args, place, pass.shared);
+    finish_mixing_sums<1>(gram.all, args.sums_after, args, pass.shared);
   }
 }
 
@@ -190,7 +192,7 @@ __global__ void __launch_bounds__(kMixingThreads, 5)
       args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
       [&](int row) { read_slots(lse2, row_lse, row); },
       [&](int stage, int row, int key) {
-        const Points s = pass.ring.own(stage, 0);
+        const Points s = pass.ring.inputs(stage, 0);
         const int last = row - key - kChunk * lane_group();
         Points a;
         with_diagonal(row, key, [&](auto diagonal) {
@@ -267,7 +269,7 @@ __global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
         read_slots(dots, row_dots, row);
       },
       [&](int stage, int row, int key) {
-        Points a = pass.ring.own(stage, 0), d_s = pass.ring.own(stage, 1);
+        Points a = pass.ring.inputs(stage, 0), d_s = pass.ring.inputs(stage, 1);
         with_diagonal(row, key, [&](auto diagonal) {
           gradients.template operator()<decltype(diagonal)::value>(
               a, d_s, lse2, dots, row - key - kChunk * lane_group());
@@ -278,7 +280,7 @@ __global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
         pass.pieces.store(a, args.source, tile);
       });
   if (args.sums != nullptr) {
-    finish_mixing_sums<1>(gradients.sums, args.sums, args, place, pass.shared);
+    finish_mixing_sums<1>(gradients.sums, args.sums, args, pass.shared);
   }
 }
 
