@@ -68,6 +68,19 @@ __device__ inline bool ends_row(const MixingArgs& args, int row, int key) {
   return key + kTileKeys > row || key + kTileKeys == strip_end;
 }
 
+/// Stores a row's partial results in the block's strip: those of heads g and g + 8, which all lanes
+/// of a quad have.
+template <class Results, class Value>
+__device__ inline void store_partials(const Results& results, const MixingPlace& place, int heads,
+                                      int row, Value low, Value high) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int map = output_map(place, heads, half);
+    if (lane_place().q != 0 || map < 0) continue;
+    results.partials[results.index(map, row, blockIdx.x)] = half == 0 ? low : high;
+  }
+}
+
 /// The partial statistics of M's rows, one for each strip.
 __global__ void __launch_bounds__(kMixingThreads, 4)
     mixed_statistics_kernel(const MixingAloneArgs args) {
@@ -84,13 +97,8 @@ __global__ void __launch_bounds__(kMixingThreads, 4)
 #pragma unroll
         for (int half = 0; half < 2; ++half) sums[half].add(m, half);
         if (!ends_row(args, row, key)) return;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const float2 partial = sums[half].finish();
-          const int map = output_map(pass.place, args.extent.heads, half);
-          if (lane_place().q != 0 || map < 0) continue;
-          args.statistics.partials[args.statistics.index(map, row, blockIdx.x)] = partial;
-        }
+        const float2 low = sums[0].finish(), high = sums[1].finish();
+        store_partials(args.statistics, pass.place, args.extent.heads, row, low, high);
       });
 }
 
@@ -132,12 +140,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mixed_dots_kernel(const Mix
         gram.add(p, d_a);
         if (!ends_row(args, row, key)) return;
         const float2 dots = gram.finish_row(unmix);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int map = output_map(place, args.extent.heads, half);
-          if (lane_place().q != 0 || map < 0) continue;
-          args.row_dots.partials[args.row_dots.index(map, row, blockIdx.x)] = (&dots.x)[half];
-        }
+        store_partials(args.row_dots, place, args.extent.heads, row, dots.x, dots.y);
       });
   if (args.sums_after != nullptr) {
     finish_mixing_sums<1>(gram.all, args.sums_after, args, pass.shared);
