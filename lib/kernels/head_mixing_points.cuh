@@ -11,7 +11,7 @@
 #pragma once
 
 #include "lib/kernels/device.h"
-#include "lib/kernels/map_view.cuh"
+#include "lib/kernels/row_sums.cuh"
 
 namespace mta::kernels {
 

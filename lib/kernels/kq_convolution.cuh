@@ -2,6 +2,7 @@
 // exp(M - lse).
 #pragma once
 
+#include "lib/kernels/row_sums.cuh"
 #include "lib/kernels/toeplitz.cuh"
 
 namespace mta::kernels {

@@ -8,6 +8,7 @@
 // Causality::Exact keeps the term when j' <= i'+a: the row written forward.
 #pragma once
 
+#include "lib/kernels/row_sums.cuh"
 #include "lib/kernels/toeplitz.cuh"
 
 namespace mta::kernels {

@@ -1,7 +1,7 @@
 // Stage: target = factor X Y^T over causal tiles. Scores S = scale Q K^T, and dA = dO V^T.
 #pragma once
 
-#include "lib/kernels/map_view.cuh"
+#include "lib/kernels/row_sums.cuh"
 
 namespace mta::kernels {
 
