@@ -1,5 +1,5 @@
-// One head's tile in the kernels that convolve and mix all heads of a block: copied with its halo by
-// one warp, and convolved in place.
+// One head's tile in the kernels that convolve and mix all heads of a block: copied with its halo
+// by one warp, and convolved in place.
 #pragma once
 
 #include "lib/kernels/toeplitz.cuh"
@@ -92,9 +92,9 @@ class HeadTile {
   /// together.
   __device__ void weigh(Number* tile, int first_key, const RowNumbers& lse2) const {
     if (!is_whole(first_key)) {
-      finish_edge(tile, [&](uint4 chunk, int r) {
-        return softmax_weights<Half>(chunk, lse2.of<RowNumbers::kRows>(r, 0));
-      });
+      finish_edge(
+          tile, [&](int r) { return lse2.of<RowNumbers::kRows>(r, 0); },
+          [](uint4 chunk, float own) { return softmax_weights<Half>(chunk, own); });
       return;
     }
     Number* target = tile + line_ * Shape::kPitch + column_;
@@ -108,21 +108,26 @@ class HeadTile {
   }
   /// The same for M as it is.
   __device__ void mask(Number* tile, int first_key) const {
-    if (crosses_edge(first_key)) finish_edge(tile, [](uint4 chunk, int) { return chunk; });
+    if (!crosses_edge(first_key)) return;
+    finish_edge(
+        tile, [](int) { return 0.0f; }, [](uint4 chunk, float) { return chunk; });
   }
 
  private:
-  /// `transform(chunk, row of the tile)` of what this lane copied, zero outside the map.
-  template <class Transform>
-  __device__ void finish_edge(Number* tile, Transform&& transform) const {
+  /// `transform(chunk, number_of(row of the tile))` of what this lane copied, zero outside the map.
+  /// All lanes ask for numbers together, also those that have no such row.
+  template <class NumberOf, class Transform>
+  __device__ void finish_edge(Number* tile, NumberOf&& number_of, Transform&& transform) const {
 #pragma unroll 1
     for (int first = 0; first < rows_; first += kStep) {
       const int r = line_ + first;
-      uint4* piece = reinterpret_cast<uint4*>(tile + min(r, rows_ - 1) * Shape::kPitch + column_);
-      const uint4 chunk = transform(*piece, r);
-      if (r >= rows_ || static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_))
+      const float number = number_of(r);
+      if (r >= rows_ || static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_)) {
         continue;
-      *piece = keep_first(chunk, min(tokens_, first_row_ + r + reach_ + 1) - key_);
+      }
+      uint4* piece = reinterpret_cast<uint4*>(tile + r * Shape::kPitch + column_);
+      *piece =
+          keep_first(transform(*piece, number), min(tokens_, first_row_ + r + reach_ + 1) - key_);
     }
   }
   /// Are all pieces inside?
