@@ -72,9 +72,11 @@ class DeviceTimer {
 
 Json measured_json(const AttentionCase& one, const LaunchSearch& search,
                    const Provenance& provenance) {
-  Json timings = Json::array();
+  Json timings = Json::array();  // of the defaults and of what took their place
   for (const LaunchTime& time : search.times) {
-    timings.push_back({{"launch", to_json(time.launch)}, {"ms", to_json(time.ms)}});
+    const Json launch = to_json(time.launch);
+    if (launch != to_json(search.by_default) && launch != to_json(search.best)) continue;
+    timings.push_back({{"launch", launch}, {"ms", to_json(time.ms)}});
   }
   return {{"case", one.name},
           {"batch", one.batch},
@@ -198,10 +200,13 @@ std::vector<ops::LaunchEntry> merged(std::vector<ops::LaunchEntry> table,
                                      const std::vector<TunedCase>& tuned) {
   for (const TunedCase& one : tuned) {
     if (!one.reason.empty()) continue;
-    const auto old = std::find_if(table.begin(), table.end(), [&](const ops::LaunchEntry& entry) {
+    const auto same = [&](const ops::LaunchEntry& entry) {
       return entry.card == one.entry.card && entry.shape == one.entry.shape;
-    });
-    if (old == table.end()) {
+    };
+    const auto old = std::find_if(table.begin(), table.end(), same);
+    if (one.gain < kLeastGain) {
+      if (old != table.end()) table.erase(old);
+    } else if (old == table.end()) {
       table.push_back(one.entry);
     } else {
       *old = one.entry;

@@ -31,7 +31,11 @@ struct TunedCase {
 /// an earlier one is of its class. Throws UserError where there is no GPU.
 std::vector<TunedCase> tune_attention(const AttentionTune& tune);
 
-/// `table` with the entries of what was tuned, in place of those of the same card and class.
+/// What a plan must gain to have an entry: less is noise, and defaults may get better.
+constexpr double kLeastGain = 1.01;
+
+/// `table` with the entries of what was tuned, in place of those of the same card and class; none
+/// where the defaults are as good.
 std::vector<ops::LaunchEntry> merged(std::vector<ops::LaunchEntry> table,
                                      const std::vector<TunedCase>& tuned);
 

@@ -32,9 +32,10 @@ TEST(AttentionTune, ReplacesItsOwnEntriesAndKeepsTheOthers) {
                             .launch = {.score_keys = score_keys},
                             .measured = {{"case", "made up"}}};
   };
-  const std::vector<TunedCase> tuned = {{"a", "", entry("Mine", Direction::Forward, 1024)},
-                                        {"b", "left out", entry("Mine", Direction::Backward, 1024)},
-                                        {"c", "", entry("Mine", Direction::Backward, 128)}};
+  const std::vector<TunedCase> tuned = {
+      {"a", "", entry("Mine", Direction::Forward, 1024), 1.2},
+      {"b", "left out", entry("Mine", Direction::Backward, 1024), 1.2},
+      {"c", "", entry("Mine", Direction::Backward, 128), 1.2}};
   const std::vector<ops::LaunchEntry> table = merged(
       {entry("Other", Direction::Forward, 256), entry("Mine", Direction::Forward, 256)}, tuned);
   ASSERT_EQ(table.size(), 3u);
@@ -42,6 +43,11 @@ TEST(AttentionTune, ReplacesItsOwnEntriesAndKeepsTheOthers) {
   EXPECT_EQ(table[1].launch.score_keys, 1024);
   EXPECT_EQ(table[2].launch.score_keys, 128);
   EXPECT_EQ(ops::read_launch_plans(ops::to_json(table), "table").size(), 3u);
+  const std::vector<ops::LaunchEntry> less =
+      merged(table, {{"a", "", entry("Mine", Direction::Forward, 512), 1.001}});
+  ASSERT_EQ(less.size(), 2u) << "the defaults are as good";
+  EXPECT_EQ(less[0].card, "Other");
+  EXPECT_EQ(less[1].launch.score_keys, 128);
 }
 
 TEST(AttentionTune, NeedsAGpu) {
