@@ -53,7 +53,7 @@ constexpr StageKernel kStageKernels[] = {
     {"table_kernel<", "", "prepared weights", "prepared weights, again"},
     {"block_kernel<", "", "prepared weights", "prepared weights, again"},
     {"convolution_gradient_kernel", "", nullptr, "sums of gradients"},
-    {"gather_kernel", "", nullptr, "sums of gradients"},
+    {"mixing_gradient_rows_kernel", "", nullptr, "sums of gradients"},
     {"mixing_gradient_kernel", "", nullptr, "sums of gradients"},
     {"Memset", "", nullptr, "sums of gradients"},
 };

@@ -146,20 +146,20 @@ __global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
   if (threadIdx.y == 0 && column < taps) gradient[head * taps + column] = sum;
 }
 
-constexpr int kGatheredRows = 64, kGatherSlices = 4;
+constexpr int kSummedRows = 64, kRowSlices = 4;
 
 /// Adds up each 64 rows of sums of the mixings' gradients in the place of their first one: whole
 /// rows of 1 KB at a time, where mixing_gradient_kernel's blocks take 16 bytes of each. Grid: (64
 /// rows, units x parts); threadIdx.x: column.
-__global__ void __launch_bounds__(kMixingBlock* kGatherSlices)
-    gather_kernel(float* sums, int batches, int slots) {
+__global__ void __launch_bounds__(kMixingBlock* kRowSlices)
+    mixing_gradient_rows_kernel(float* sums, int batches, int slots) {
   wait_for_previous_kernel();
-  __shared__ float slices[kGatherSlices][kMixingBlock];
+  __shared__ float slices[kRowSlices][kMixingBlock];
   const SlotRows rows = {static_cast<int>(blockIdx.y), batches, static_cast<int>(gridDim.y), slots,
                          kMixingBlock};
-  constexpr int kOwnRows = kGatheredRows / kGatherSlices;
+  constexpr int kOwnRows = kSummedRows / kRowSlices;
   const int slice = static_cast<int>(threadIdx.y), column = static_cast<int>(threadIdx.x),
-            first = static_cast<int>(blockIdx.x) * kGatheredRows;
+            first = static_cast<int>(blockIdx.x) * kSummedRows;
   float sum = 0;
 #pragma unroll 8
   for (int n = 0; n < kOwnRows; ++n) {
@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kMixingBlock* kGatherSlices)
   slices[slice][column] = sum;
   __syncthreads();
   if (slice > 0) return;
-  for (int other = 1; other < kGatherSlices; ++other) sum += slices[other][column];
+  for (int other = 1; other < kRowSlices; ++other) sum += slices[other][column];
   sums[rows(first) + column] = sum;
 }
 
@@ -220,13 +220,13 @@ void finish_mixing_gradient(const Mixing& mix, float* sums, int batches, int hea
   const auto blocks = static_cast<unsigned>(plan.units * plan.parts);
   const bool many = batches * slots > kReduceSlices;
   if (many) {
-    launch(gather_kernel,
-           dim3(static_cast<unsigned>(ceil_div(batches * slots, kGatheredRows)), blocks),
-           dim3(kMixingBlock, kGatherSlices), 0, stream, sums, batches, slots);
+    launch(mixing_gradient_rows_kernel,
+           dim3(static_cast<unsigned>(ceil_div(batches * slots, kSummedRows)), blocks),
+           dim3(kMixingBlock, kRowSlices), 0, stream, sums, batches, slots);
   }
   launch(mixing_gradient_kernel, dim3(kMixingBlock / kReduceWidth, blocks),
          dim3(kReduceWidth, kReduceSlices), 0, stream, sums, mix.gradient, batches, plan, heads,
-         slots, many ? kGatheredRows : 1);
+         slots, many ? kSummedRows : 1);
 }
 
 }  // namespace mta::kernels
