@@ -52,7 +52,8 @@ class SharedPlace {
     kernels::copy_async(reinterpret_cast<Number*>(bytes_ + offset), source, valid);
   }
   SharedPlace operator^(unsigned bits) const {
-    return SharedPlace(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(bytes_) ^ bits));
+    const auto address = reinterpret_cast<std::uintptr_t>(bytes_);
+    return SharedPlace(bytes_ + static_cast<std::ptrdiff_t>((address ^ bits) - address));
   }
   uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
 
