@@ -103,9 +103,11 @@ inline int product_blocks(const WorkspacePlan& plan) {
   return plan.batch_group * plan.head_group * ceil_div(plan.rows, kProductRows);
 }
 
-/// The largest chunks that fit into `budget`, of the plans make(flight, rows); 0 rows: none fits.
+/// The largest chunks that fit into `budget`, of the plans make(flight, rows). The plan's own bytes
+/// as the budget give it again: with less no earlier flight has more rows, and what was turned down
+/// for its bytes or its number of chunks still is.
 template <class Make>
-WorkspacePlan longest_plan(const Problem& p, std::size_t budget, Make&& make) {
+WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
   // Short chunks repeat halos, lags and the sums of dK and dV, and below about 256 rows their
   // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
   // mixing blocks cost more than that unless chunks are very short. Where as many chunks can have
@@ -119,7 +121,7 @@ WorkspacePlan longest_plan(const Problem& p, std::size_t budget, Make&& make) {
     const int rows = rows_that_fit(p, flights.all[n], budget, make);
     if (rows > best.rows) best = make(flights.all[n], rows);
   }
-  if (best.rows == 0) return best;
+  if (best.rows == 0) return make(flights.all.back(), min_of(kTileRows, p.tokens));
   for (; n < flights.first_part && best.rows < most_rows(p); ++n) {
     const WorkspacePlan whole = make(flights.all[n], most_rows(p));
     if (whole.bytes <= budget && chunks(p, whole) <= chunks(p, best) &&
@@ -128,19 +130,6 @@ WorkspacePlan longest_plan(const Problem& p, std::size_t budget, Make&& make) {
     }
   }
   return best;
-}
-
-/// The same, such that its own bytes as the budget give it again: what fits into less may be judged
-/// by others.
-template <class Make>
-WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
-  WorkspacePlan plan = longest_plan(p, budget, make);
-  if (plan.rows == 0) return make(flights_of(p).all.back(), min_of(kTileRows, p.tokens));
-  while (true) {
-    const WorkspacePlan again = longest_plan(p, plan.bytes, make);
-    if (again.bytes == plan.bytes && again.rows == plan.rows) return plan;
-    plan = again;
-  }
 }
 
 }  // namespace mta::kernels
