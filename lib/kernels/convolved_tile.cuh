@@ -82,12 +82,6 @@ class HeadTile {
     }
   }
 
-  /// Are there pieces that are partly outside?
-  __device__ bool crosses_edge(int first_key) const {
-    const int end = first_key + Shape::kColumns;
-    return end > first_row_ + reach_ + 1 || end > tokens_;
-  }
-
   /// After the copy: exp(M - lse) of what this lane copied, zero outside the map. All lanes call
   /// together.
   __device__ void weigh(Number* tile, int first_key, const RowNumbers& lse2) const {
@@ -130,6 +124,11 @@ class HeadTile {
           keep_first(transform(*piece, number), min(tokens_, first_row_ + r + reach_ + 1) - key_);
     }
   }
+  /// Are there pieces that are partly outside?
+  __device__ bool crosses_edge(int first_key) const {
+    const int end = first_key + Shape::kColumns;
+    return end > first_row_ + reach_ + 1 || end > tokens_;
+  }
   /// Are all pieces inside?
   __device__ bool is_whole(int first_key) const {
     return first_row_ >= 0 && first_row_ + rows_ <= end_row_ && first_key >= 0 &&
@@ -141,29 +140,6 @@ class HeadTile {
   int begin_, count_, wrap_;
   std::ptrdiff_t offset_;
 };
-
-/// Adds what one query offset gives to sixteen rows. `past`: by how much key first_key + 2q is past
-/// the lane's first output row, where keys past the output row are to be dropped.
-template <int kBlocks, bool kKeysUpToOutput, int kOutputs>
-__device__ inline void add_offset(float (&out)[kOutputs][4], const Number* corner,
-                                  const Word (&band)[kBlocks], int past) {
-  constexpr int kChunks = kOutputs + kBlocks - 1;
-  Word x[kChunks + kChunks % 2][2];
-  load_row_blocks<kChunks>(x, corner);
-  if constexpr (kKeysUpToOutput) {
-    past = in_register(past);
-#pragma unroll
-    for (int b = 0; b < kChunks; ++b) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int by = past + 8 * b - 8 * half;
-        x[b][half] = keep_pair(x[b][half], by <= 0, by < 0);
-      }
-    }
-  }
-#pragma unroll
-  for (int t = 0; t < kOutputs; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
-}
 
 /// Sixteen rows of a head, whose first input row is `tile`'s first. `bands` are the head's tables,
 /// in memory: the next offset's are on their way while one is used.

@@ -16,24 +16,12 @@ __device__ void add_convolution(Block& out, const Number* tile, const Word* tabl
   const Lane lane = lane_place();
   const int warp_row = static_cast<int>(threadIdx.x) / kWarp * 16;
   const Number* corner = tile + warp_row * Shape::kPitch + square_offset(Shape::kPitch);
+  const int past = first_key + 2 * lane.q - (first_row + warp_row + lane.g);
 #pragma unroll 1
   for (int a = 0; a < query_span; ++a, corner += Shape::kPitch, table += table_words(kBlocks)) {
-    Word band[kBlocks], x[Shape::kChunks + Shape::kChunks % 2][2];
+    Word band[kBlocks];
     load_band<kBlocks>(band, table, slack);
-    load_row_blocks<Shape::kChunks>(x, corner);
-    if (kKeysUpToOutput) {
-#pragma unroll
-      for (int b = 0; b < Shape::kChunks; ++b) {
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int row = first_row + warp_row + lane.g + 8 * half,
-                    key = first_key + 8 * b + 2 * lane.q;
-          x[b][half] = keep_pair(x[b][half], key <= row, key + 1 <= row);
-        }
-      }
-    }
-#pragma unroll
-    for (int t = 0; t < 8; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+    add_offset<kBlocks, kKeysUpToOutput>(out, corner, band, past);
   }
 }
 

@@ -194,4 +194,27 @@ __device__ inline void multiply_band(float (&out)[4], const Word (&x)[kCount][2]
     mma_k8<E>(out, x[t + kBlocks - 1][0], x[t + kBlocks - 1][1], band[kBlocks - 1]);
 }
 
+/// Adds what one query offset gives to sixteen rows. `past`: by how much key first_key + 2q is past
+/// the lane's first output row, where keys past the output row are to be dropped.
+template <int kBlocks, bool kKeysUpToOutput, int kOutputs>
+__device__ inline void add_offset(float (&out)[kOutputs][4], const Number* corner,
+                                  const Word (&band)[kBlocks], int past) {
+  constexpr int kChunks = kOutputs + kBlocks - 1;
+  Word x[kChunks + kChunks % 2][2];
+  load_row_blocks<kChunks>(x, corner);
+  if constexpr (kKeysUpToOutput) {
+    past = in_register(past);
+#pragma unroll
+    for (int b = 0; b < kChunks; ++b) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int by = past + 8 * b - 8 * half;
+        x[b][half] = keep_pair(x[b][half], by <= 0, by < 0);
+      }
+    }
+  }
+#pragma unroll
+  for (int t = 0; t < kOutputs; ++t) multiply_band<Half, kBlocks>(out[t], x, t, band);
+}
+
 }  // namespace mta::kernels

@@ -1,4 +1,4 @@
-// A word of two 16-bit numbers and the names of their types.
+// Words of two 16-bit numbers, the names of their types, and numbers that are made anew.
 #pragma once
 
 #include <cuda_bf16.h>
