@@ -101,11 +101,14 @@ __device__ inline Points mix_convolved(const WeightBlock& w, const Number* corne
   return points;
 }
 
-/// The lane's ldmatrix address in row r of the convolved heads.
+/// The lane's ldmatrix address in row r of the convolved heads, whose first row is row `first` of
+/// the tiles.
 template <int kBlocks>
-__device__ inline const Number* convolved_corner(Number* shared, int head_numbers, int r) {
+__device__ inline const Number* convolved_corner(Number* shared, int head_numbers, int first,
+                                                 int r) {
+  using Shape = TileShape<kBlocks>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  return Words<TileShape<kBlocks>::kPitch>::row(shared, r) + lane % 16 * head_numbers +
+  return Words<Shape::kPitch>::row(shared + first * Shape::kPitch, r) + lane % 16 * head_numbers +
          lane / 16 * kChunk;
 }
 
@@ -115,7 +118,6 @@ __device__ inline void convolve_rows_in_place(Number* tile, const Word* bands,
                                               const ConvolvedMixingArgs& args,
                                               const FusedPlace& place, int first_row) {
   using Shape = TileShape<kBlocks>;
-  const Extent& extent = args.extent;
   ConvolvedKeys keys[2];
 #pragma unroll
   for (int part = 0; part < 8 / kOutputs; ++part) {
@@ -123,7 +125,6 @@ __device__ inline void convolve_rows_in_place(Number* tile, const Word* bands,
     float out[kOutputs][4] = {};
     convolve_head<kBlocks, kExact>(out, tile + column, bands, args.query_span, args.window.slack,
                                    first_row, first_key - args.window.halo);
-    mask_block(out, first_row, first_key, extent.tokens, 0);
 #pragma unroll
     for (int h = 0; h < kOutputs / 4; ++h) {
       keys[part * kOutputs / 4 + h] = ConvolvedKeys(out + 4 * h);
@@ -133,9 +134,35 @@ __device__ inline void convolve_rows_in_place(Number* tile, const Word* bands,
   store_convolved<Shape::kPitch>(tile, keys);
 }
 
+/// How a warp convolves the rows of a head: down the rows, where it can (streamed_rows.cuh); else
+/// sixteen at a time, offset by offset, with keys up to the row written for exact causality.
+enum class FusedRows { Streamed, Sixteen, Exact };
+
+/// The row of a head's tile where its first convolved row is.
+template <FusedRows kRows>
+__device__ inline int first_convolved_row(int query_span) {
+  return kRows == FusedRows::Streamed ? query_span - 1 : 0;
+}
+
+/// Convolves the rows of a head's tile in place.
+template <int kBlocks, FusedRows kRows, int kWarps>
+__device__ inline void convolve_in_place(Number* tile, const Word* bands,
+                                         const ConvolvedMixingArgs& args, const FusedPlace& place) {
+  if constexpr (kRows == FusedRows::Streamed) {
+    const StreamedBands<kBlocks> in_registers(bands, args.query_span, args.window.slack);
+    convolve_streamed<kBlocks>(tile, in_registers, args.query_span);
+  } else {
+#pragma unroll 1
+    for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
+      convolve_rows_in_place<kBlocks, kRows == FusedRows::Exact, kWarps == kFusedWarps ? 4 : 8>(
+          tile + m * TileShape<kBlocks>::kPitch, bands, args, place, place.first_row + m);
+    }
+  }
+}
+
 /// Step 1: the unit's heads, convolved, in shared memory. A warp takes every kWarps-th head; heads
 /// that the unit does not have are zero.
-template <int kBlocks, MapKind kKind, bool kExact, int kWarps>
+template <int kBlocks, MapKind kKind, FusedRows kRows, int kWarps>
 __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
                               const FusedPlace& place) {
   using Shape = TileShape<kBlocks>;
@@ -174,13 +201,9 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
       stream.mask(tile, loaded_key);
     }
     __syncwarp();
-    const Word* bands = args.tables + static_cast<std::size_t>(place.unit.heads.in_first + head) *
-                                          args.query_span * table_words(kBlocks);
-#pragma unroll 1
-    for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
-      convolve_rows_in_place<kBlocks, kExact, kWarps == kFusedWarps ? 4 : 8>(
-          tile + m * Shape::kPitch, bands, args, place, place.first_row + m);
-    }
+    const Word* const bands =
+        args.tables + (place.unit.heads.in_first + head) * args.query_span * table_words(kBlocks);
+    convolve_in_place<kBlocks, kRows, kWarps>(tile, bands, args, place);
   }
 }
 
@@ -200,23 +223,27 @@ __device__ inline void drop_outputs(Points& points, const DropoutArgs& dropout,
 }
 
 /// Step 3: M or A of this warp's rows. The other warps' heads must have been written.
-template <int kBlocks, MapKind kKind, class E, int kWarps>
+template <int kBlocks, MapKind kKind, class E, FusedRows kRows, int kWarps>
 __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
                          const FusedPlace& place) {
   const int heads = args.extent.heads;
   const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
   const FusedStore store(args.target, place);
   const RowSlots slots(args.target, place.first_row);
-  constexpr int kRows = kFusedRows / kWarps;
+  constexpr int kRowsEach = kFusedRows / kWarps;
+  const int first = first_convolved_row<kRows>(args.query_span);
 #pragma unroll 1
-  for (int n = 0; n < kRows; ++n) {
-    const int r = static_cast<int>(threadIdx.x) / kWarp * kRows + n, row = place.first_row + r;
+  for (int n = 0; n < kRowsEach; ++n) {
+    const int r = static_cast<int>(threadIdx.x) / kWarp * kRowsEach + n, row = place.first_row + r;
     if (row >= place.end_row) break;
-    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, r);
+    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, first, r);
     if (args.convolved.data != nullptr) {
-      store(args.convolved, slots(r), convolved_points(corner));
+      Points convolved = convolved_points(corner);
+      keep_causal_outputs(convolved, row, place.first_key);
+      store(args.convolved, slots(r), convolved);
     }
     Points out = mix_convolved<E>(w, corner);
+    keep_causal_outputs(out, row, place.first_key);
     if (kKind == MapKind::SoftmaxWeights && args.dropout.threshold > 0)
       drop_outputs<E>(out, args.dropout, place, heads, row);
     store(args.target, slots(r), out);
@@ -225,6 +252,9 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
     }
   }
 }
+
+template <FusedRows kRows>
+constexpr int kForwardWarps = kRows == FusedRows::Exact ? kFewFusedWarps : kFusedWarps;
 
 /// Blocks a multiprocessor that registers must leave room for: windows of 3 blocks are fused from
 /// compute capability 9.0 on only.
@@ -238,19 +268,18 @@ constexpr int kFusedForwardBlocks =
 
 /// M = W conv(S) with its row statistics, or A = dropout(W conv(exp(M - lse))). Grid: (key tiles,
 /// row tiles of 32, batch x units).
-template <int kBlocks, MapKind kKind, class E, bool kExact = false>
-__global__ void __launch_bounds__((kExact ? kFewFusedWarps : kFusedWarps) * kWarp,
-                                  kFusedForwardBlocks<kBlocks>)
+template <int kBlocks, MapKind kKind, class E, FusedRows kRows>
+__global__ void __launch_bounds__(kForwardWarps<kRows>* kWarp, kFusedForwardBlocks<kBlocks>)
     convolved_mixing_kernel(const ConvolvedMixingArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
-  constexpr int kWarps = kExact ? kFewFusedWarps : kFusedWarps;
-  convolve_unit<kBlocks, kKind, kExact, kWarps>(shared, head_numbers, args, place);
+  constexpr int kWarps = kForwardWarps<kRows>;
+  convolve_unit<kBlocks, kKind, kRows, kWarps>(shared, head_numbers, args, place);
   __syncthreads();
-  mix_rows<kBlocks, kKind, E, kWarps>(shared, head_numbers, args, place);
+  mix_rows<kBlocks, kKind, E, kRows, kWarps>(shared, head_numbers, args, place);
 }
 
 inline dim3 fused_grid(const ConvolvedMixingArgs& args) {
@@ -268,25 +297,40 @@ void launch_fused(void (*kernel)(ConvolvedMixingArgs), int warps, const Convolve
   launch(kernel, fused_grid(args), static_cast<unsigned>(warps * kWarp), bytes, stream, args);
 }
 
+template <int kBlocks, MapKind kKind, class E, FusedRows kRows>
+void launch_fused_forward(const ConvolvedMixingArgs& args, cudaStream_t stream) {
+  launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, kKind, E, kRows>, kForwardWarps<kRows>,
+                        args, stream);
+}
+
 template <int kBlocks>
 void ConvolvedMixingKernels<kBlocks>::before(const ConvolvedMixingArgs& args, cudaStream_t stream) {
+  constexpr MapKind kKind = MapKind::Scores;
   if (args.extent.reach > 0) {
-    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::Scores, Half, true>,
-                          kFewFusedWarps, args, stream);
+    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Exact>(args, stream);
+  } else if (args.query_span > kStreamedSpan) {
+    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Sixteen>(args, stream);
   } else {
-    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::Scores, Half>, kFusedWarps,
-                          args, stream);
+    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Streamed>(args, stream);
+  }
+}
+
+template <int kBlocks, class E>
+void launch_fused_weights(const ConvolvedMixingArgs& args, cudaStream_t stream) {
+  constexpr MapKind kKind = MapKind::SoftmaxWeights;
+  if (args.query_span > kStreamedSpan) {
+    launch_fused_forward<kBlocks, kKind, E, FusedRows::Sixteen>(args, stream);
+  } else {
+    launch_fused_forward<kBlocks, kKind, E, FusedRows::Streamed>(args, stream);
   }
 }
 template <int kBlocks>
 void ConvolvedMixingKernels<kBlocks>::after(const ConvolvedMixingArgs& args, ElementType type,
                                             cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::SoftmaxWeights, Brain>,
-                          kFusedWarps, args, stream);
+    launch_fused_weights<kBlocks, Brain>(args, stream);
   } else {
-    launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, MapKind::SoftmaxWeights, Half>,
-                          kFusedWarps, args, stream);
+    launch_fused_weights<kBlocks, Half>(args, stream);
   }
 }
 

@@ -76,12 +76,12 @@ __device__ inline void finish_fused_sums(const float (&sums)[2][4], float* share
 }
 
 /// dR of this warp's rows, and their part of the gradient of W.
-template <int kBlocks, class E>
+template <int kBlocks, class E, FusedRows kRows>
 __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers,
                            const ConvolvedMixingArgs& args, const FusedPlace& place) {
-  constexpr int kRows = kFusedRows / kFewFusedWarps;
-  const int first = static_cast<int>(threadIdx.x) / kWarp * kRows,
-            rows = min(kRows, place.end_row - place.first_row - first);
+  constexpr int kRowsEach = kFusedRows / kFewFusedWarps;
+  const int first = static_cast<int>(threadIdx.x) / kWarp * kRowsEach,
+            rows = min(kRowsEach, place.end_row - place.first_row - first);
   if (rows <= 0) return;
   const WeightBlock w = load_weights(args.transposed + place.unit.unit * kMixingBlock);
   const FusedStore store(args.d_target, place);
@@ -97,7 +97,8 @@ __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers
     mix_and_move<E>(d_r, d_a_out, w, d_a);
     store(args.d_target, slots(r), d_r);
     __syncwarp();
-    Points r_out = convolved_points(convolved_corner<kBlocks>(shared, head_numbers, r));
+    Points r_out = convolved_points(convolved_corner<kBlocks>(
+        shared, head_numbers, first_convolved_row<kRows>(args.query_span), r));
 #pragma unroll
     for (int m = 0; m < 4; ++m) r_out.chunk[m] = convert_chunk<Half, E>(r_out.chunk[m]);
     accumulate_gram<E>(sums, r_out, d_a_out);
@@ -105,46 +106,53 @@ __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers
   }
 }
 
-/// Blocks a multiprocessor that registers must leave room for. Code for compute capability 8 spills
-/// a few at two.
+/// Blocks a multiprocessor that registers must leave room for: code for compute capability 8, and
+/// for wide query spans, spills a few at two.
+template <FusedRows kRows>
 constexpr int kFusedBackwardBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     1;
 #else
-    kFusedBlocks;
+    kRows == FusedRows::Streamed ? kFusedBlocks : 1;
 #endif
 
 /// A = dropout(W R), dR = W^T dA and the gradient of W, with R = conv(exp(M - lse)). dR may take
 /// the place of dA: a warp has read all heads of a row before it writes them. The same grid.
-template <int kBlocks, class E>
-__global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks)
+template <int kBlocks, class E, FusedRows kRows>
+__global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks<kRows>)
     convolved_mixing_backward_kernel(const ConvolvedMixingArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
-  convolve_unit<kBlocks, MapKind::SoftmaxWeights, false, kFewFusedWarps>(shared, head_numbers, args,
+  convolve_unit<kBlocks, MapKind::SoftmaxWeights, kRows, kFewFusedWarps>(shared, head_numbers, args,
                                                                          place);
   __syncthreads();
   float sums[2][4] = {};
-  unmix_rows<kBlocks, E>(sums, shared, head_numbers, args, place);
-  mix_rows<kBlocks, MapKind::SoftmaxWeights, E, kFewFusedWarps>(shared, head_numbers, args, place);
+  unmix_rows<kBlocks, E, kRows>(sums, shared, head_numbers, args, place);
+  mix_rows<kBlocks, MapKind::SoftmaxWeights, E, kRows, kFewFusedWarps>(shared, head_numbers, args,
+                                                                       place);
   const auto unit = static_cast<std::size_t>(place.unit.batch * args.plan.units + place.unit.unit);
   const auto slot = static_cast<std::size_t>(blockIdx.y * gridDim.x + blockIdx.x);
   finish_fused_sums(sums, dynamic_shared<float>(),
                     args.sums + (unit * args.slots + slot) * kMixingBlock);
 }
 
+template <int kBlocks, class E>
+void launch_fused_backward(const ConvolvedMixingArgs& args, cudaStream_t stream) {
+  launch_fused<kBlocks>(args.query_span > kStreamedSpan
+                            ? convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Sixteen>
+                            : convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Streamed>,
+                        kFewFusedWarps, args, stream);
+}
 template <int kBlocks>
 void ConvolvedMixingKernels<kBlocks>::after_backward(const ConvolvedMixingArgs& args,
                                                      ElementType type, cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Brain>, kFewFusedWarps, args,
-                          stream);
+    launch_fused_backward<kBlocks, Brain>(args, stream);
   } else {
-    launch_fused<kBlocks>(convolved_mixing_backward_kernel<kBlocks, Half>, kFewFusedWarps, args,
-                          stream);
+    launch_fused_backward<kBlocks, Half>(args, stream);
   }
 }
 

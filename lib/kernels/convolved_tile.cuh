@@ -2,7 +2,7 @@
 // by one warp, and convolved in place.
 #pragma once
 
-#include "lib/kernels/toeplitz.cuh"
+#include "lib/kernels/streamed_rows.cuh"
 
 namespace mta::kernels {
 
@@ -164,19 +164,6 @@ __device__ inline void convolve_head(float (&out)[kOutputs][4], const Number* ti
   }
   add_offset<kBlocks, kKeysUpToOutput>(out, corner, band, past);
 }
-
-/// A convolved row in shared memory. Words n (keys 2n and 2n+1 of the tile) lie as
-///
-///   place   0  1  2  3 | 4  5  6  7 | ...          word 16 h + 4 i + q at place 16 h + 4 q + i
-///   word    0  4  8 12 | 1  5  9 13 | ...
-///
-/// so that the four words that a lane of a convolution has of a row in four neighbouring blocks
-/// (4t + q) are one 16-byte piece, and so are those of a mixing (4q + t). Odd rows start one piece
-/// later: the two rows that eight lanes write at a time then use different banks.
-template <int kPitch>
-struct Words {
-  __device__ static Number* row(Number* tile, int r) { return tile + r * kPitch + r % 2 * kChunk; }
-};
 
 /// Thirty-two keys of sixteen rows, rounded to fp16: the lane's words of row g, and of row g + 8.
 struct ConvolvedKeys {
