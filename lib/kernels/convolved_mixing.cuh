@@ -23,20 +23,21 @@ namespace mta::kernels {
 /// has two heads and four rows.
 constexpr int kFusedWarps = 16, kFewFusedWarps = 8;
 
-/// Where a block stands.
+/// Where a block stands; made anew for step 3 rather than kept in registers.
 struct FusedPlace {
   MixingPlace unit;
   int first_map, first_row, end_row, first_key;
 };
 __device__ inline FusedPlace fused_place(const ConvolvedMixingArgs& args) {
   FusedPlace place = {};
-  place.unit.batch = static_cast<int>(blockIdx.z) / args.plan.units;
-  place.unit.unit = static_cast<int>(blockIdx.z) % args.plan.units;
+  const int z = in_register(static_cast<int>(blockIdx.z)), units = args.plan.units;
+  place.unit.batch = units == 1 ? z : z / units;  // divisions are long
+  place.unit.unit = z - place.unit.batch * units;
   place.unit.heads = mixing_unit(args.plan, place.unit.unit, args.extent.heads);
   place.first_map = place.unit.batch * args.extent.heads + place.unit.heads.in_first;
-  place.first_row = args.extent.rows.begin + static_cast<int>(blockIdx.y) * kFusedRows;
+  place.first_row = args.extent.rows.begin + in_register(static_cast<int>(blockIdx.y)) * kFusedRows;
   place.end_row = min(place.first_row + kFusedRows, args.extent.rows.end);
-  place.first_key = static_cast<int>(blockIdx.x) * kTileKeys;
+  place.first_key = in_register(static_cast<int>(blockIdx.x)) * kTileKeys;
   return place;
 }
 
@@ -229,7 +230,7 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
   const int heads = args.extent.heads;
   const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
   const FusedStore store(args.target, place);
-  const RowSlots slots(args.target, place.first_row);
+  const RowSlots slots(early_ring_slot(place.first_row, args.target.ring), args.target.ring);
   constexpr int kRowsEach = kFusedRows / kWarps;
   const int first = first_convolved_row<kRows>(args.query_span);
 #pragma unroll 1
@@ -279,7 +280,7 @@ __global__ void __launch_bounds__(kForwardWarps<kRows>* kWarp, kFusedForwardBloc
   constexpr int kWarps = kForwardWarps<kRows>;
   convolve_unit<kBlocks, kKind, kRows, kWarps>(shared, head_numbers, args, place);
   __syncthreads();
-  mix_rows<kBlocks, kKind, E, kRows, kWarps>(shared, head_numbers, args, place);
+  mix_rows<kBlocks, kKind, E, kRows, kWarps>(shared, head_numbers, args, fused_place(args));
 }
 
 inline dim3 fused_grid(const ConvolvedMixingArgs& args) {

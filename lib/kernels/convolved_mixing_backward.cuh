@@ -4,8 +4,11 @@
 
 #include "lib/kernels/convolved_mixing.cuh"
 #include "lib/kernels/head_mixing_backward.cuh"
+#include "lib/kernels/prefetch.cuh"
 
 namespace mta::kernels {
+
+constexpr int kRowsAWarp = kFusedRows / kFewFusedWarps;  // of a warp
 
 /// Where a lane reads dA of a row in input layout; zeros for heads that the unit does not have.
 struct GradientLoad {
@@ -27,6 +30,19 @@ struct GradientLoad {
     return points;
   }
 };
+
+/// Asks for dA of this warp's rows, which it needs only when all heads are convolved.
+__device__ inline void prefetch_gradient(const ConvolvedMixingArgs& args, const FusedPlace& place) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, head = lane % kUnitHeads;
+  if (head >= place.unit.heads.in_count) return;
+#pragma unroll
+  for (int n = 0; n < kRowsAWarp; n += 2) {
+    const int row = place.first_row + static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp + n +
+                    lane / kUnitHeads;
+    if (row < place.end_row)
+      prefetch(map_row(args.gradient, place.first_map + head, row) + place.first_key);
+  }
+}
 
 /// `out` = W in, and `moved` = in, both in output layout: as mix_points and to_output_layout, but
 /// two keys of each group at a time: the barriers keep all sixteen products from being in registers
@@ -79,14 +95,13 @@ __device__ inline void finish_fused_sums(const float (&sums)[2][4], float* share
 template <int kBlocks, class E, FusedRows kRows>
 __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers,
                            const ConvolvedMixingArgs& args, const FusedPlace& place) {
-  constexpr int kRowsEach = kFusedRows / kFewFusedWarps;
-  const int first = static_cast<int>(threadIdx.x) / kWarp * kRowsEach,
-            rows = min(kRowsEach, place.end_row - place.first_row - first);
+  const int first = static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp,
+            rows = min(kRowsAWarp, place.end_row - place.first_row - first);
   if (rows <= 0) return;
   const WeightBlock w = load_weights(args.transposed + place.unit.unit * kMixingBlock);
   const FusedStore store(args.d_target, place);
   const GradientLoad load(args.gradient, place);
-  const RowSlots slots(args.gradient, place.first_row);
+  const RowSlots slots(early_ring_slot(place.first_row, args.gradient.ring), args.gradient.ring);
   Points d_a = load(args.gradient, slots(first));
 #pragma unroll 1
   for (int n = 0; n < rows; ++n) {
@@ -126,6 +141,7 @@ __global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks<kR
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
+  prefetch_gradient(args, place);
   convolve_unit<kBlocks, MapKind::SoftmaxWeights, kRows, kFewFusedWarps>(shared, head_numbers, args,
                                                                          place);
   __syncthreads();

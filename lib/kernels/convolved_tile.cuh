@@ -58,7 +58,7 @@ class HeadTile {
     begin_ = max(key_ - reach, 0) - first_row;
     const bool outside = key_ < 0 || key_ >= tokens;
     count_ = outside ? 0 : max(end_row - first_row - begin_, 0);
-    const int slot = ring_slot(first_row + view.ring, view.ring);
+    const int slot = early_ring_slot(first_row + view.ring, view.ring);
     wrap_ = view.ring - slot;  // rows from this one on are at the ring's beginning
     offset_ = static_cast<std::ptrdiff_t>(slot + line_) * view.pitch + (outside ? 0 : key_);
   }

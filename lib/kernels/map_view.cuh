@@ -31,7 +31,8 @@ __device__ inline Number* map_row(const MapView& view, int map, int row) {
 struct RowSlots {
   int first, ring;
   __device__ RowSlots(const MapView& view, int first_row)
-      : first(ring_slot(first_row + view.ring, view.ring)), ring(view.ring) {}
+      : RowSlots(ring_slot(first_row + view.ring, view.ring), view.ring) {}
+  __device__ RowSlots(int first_slot, int ring_rows) : first(first_slot), ring(ring_rows) {}
   __device__ int operator()(int r) const { return first + r < ring ? first + r : first + r - ring; }
 };
 

@@ -52,43 +52,56 @@ struct StreamedBands {
 template <int kBlocks>
 __device__ inline void convolve_streamed(Number* tile, const StreamedBands<kBlocks>& bands,
                                          int query_span) {
-  using Shape = TileShape<kBlocks>;
-  constexpr int kRows = kFusedRows / 2, kSteps = kRows + kStreamedSpan - 1;
+  constexpr int kPitch = TileShape<kBlocks>::kPitch, kRows = kFusedRows / 2,
+                kSteps = kRows + kStreamedSpan - 1;
   static_assert(kBlocks == 2 || kBlocks == 3, "a pair of blocks, and one more");
   const int lane = static_cast<int>(threadIdx.x) % kWarp, lacking = kStreamedSpan - query_span;
-  tile -= lacking * Shape::kPitch;
+  tile -= lacking * kPitch;
   // Eight lanes give the pieces of one row: of row t, of row t + 16, and of both one block on.
   const Number* const corner =
-      tile + lane / 8 % 2 * kRows * Shape::kPitch + (lane % 8 + lane / 16) * kChunk;
-  Number* const own = tile + (kStreamedSpan - 1) * Shape::kPitch;
+      tile + lane / 8 % 2 * kRows * kPitch + (lane % 8 + lane / 16) * kChunk;
+  // The third blocks of rows t-1 and t make one product for two offsets.
+  const Number* const third = corner + lane / 16 * (kPitch - kChunk) - kPitch + 2 * kChunk;
+  Number* const own = tile + (kStreamedSpan - 1) * kPitch;
   const int place = lane / 16 * 16 + lane % 4 * 4 + lane / 4 % 4;
   float sums[kStreamedSpan][4] = {};
+  Word finished[2];  // of the step before
 #pragma unroll
-  for (int t = 0; t < kSteps; ++t) {
+  for (int t = 0; t <= kSteps; ++t) {
     if (t < kStreamedSpan - 1 && t < lacking) continue;  // no such row, and no weights for it
-    Word x[4], last[2];
-    load_blocks(x, corner + t * Shape::kPitch);
-    if constexpr (kBlocks == 3) load_two_blocks(last, corner + t * Shape::kPitch + 2 * kChunk);
+    Word x[4], thirds[4];
+    if (t < kSteps) load_blocks(x, corner + t * kPitch);
+    if (kBlocks == 3 && t > 0 && t < kSteps) {
+      // There is no row t-1 above the first one: its weights are zero, any number will do.
+      const bool is_first = t < kStreamedSpan && t == lacking;
+      load_blocks(thirds, third + (is_first && lane < 16 ? t + 1 : t) * kPitch);
+    }
+    if (t >= kStreamedSpan) {
+      __syncwarp();  // all lanes have read row t-1
 #pragma unroll
-    for (int a = 0; a < kStreamedSpan; ++a) {
+      for (int half = 0; half < 2; ++half) {
+        Number* const row = Words<kPitch>::row(own, t - kStreamedSpan + half * kRows);
+        reinterpret_cast<Word*>(row)[place] = finished[half];
+      }
+    }
+#pragma unroll
+    for (int a = kStreamedSpan - 1; a >= 0; --a) {  // first what is complete then
       const int o = t - a;
       if (o < 0 || o >= kRows) continue;
       float(&sum)[4] = sums[o % kStreamedSpan];
       mma_k16<Half>(sum, x[0], x[1], x[2], x[3], bands.of[a][0], bands.of[a][1]);
-      if constexpr (kBlocks == 3) mma_k8<Half>(sum, last[0], last[1], bands.of[a][2]);
+      if (kBlocks == 3 && a % 2 == 1) {
+        mma_k16<Half>(sum, thirds[0], thirds[1], thirds[2], thirds[3], bands.of[a - 1][kBlocks - 1],
+                      bands.of[a][kBlocks - 1]);
+      }
     }
-    const int done = t - (kStreamedSpan - 1);
-    if (done < 0) continue;
-    float(&sum)[4] = sums[done % kStreamedSpan];
-    __syncwarp();  // all lanes have read the rows
+    if (t < kStreamedSpan - 1) continue;
+    float(&sum)[4] = sums[(t + 1) % kStreamedSpan];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      Number* const row = Words<Shape::kPitch>::row(own, done + half * kRows);
-      Word* const words = reinterpret_cast<Word*>(row);
-      words[place] = pack<Half>(sum[2 * half], sum[2 * half + 1]);
+      finished[half] = pack<Half>(sum[2 * half], sum[2 * half + 1]);
+      sum[2 * half] = sum[2 * half + 1] = 0;
     }
-#pragma unroll
-    for (float& x_sum : sum) x_sum = 0;
   }
 }
 

@@ -57,6 +57,10 @@ MTA_HOST_DEVICE constexpr int loaded_columns(int blocks) {
 
 /// Row i's place in a ring of rows; i >= 0.
 MTA_HOST_DEVICE constexpr int ring_slot(int row, int ring) { return row % ring; }
+/// The same without a division for the first two times around, of more instructions in all.
+MTA_HOST_DEVICE constexpr int early_ring_slot(int row, int ring) {
+  return row < ring ? row : row < 2 * ring ? row - ring : row % ring;
+}
 
 /// Is (i, j) an entry of a causal map whose rows reach `reach` keys past the diagonal?
 MTA_HOST_DEVICE constexpr bool in_map(int row, int key, int tokens, int reach) {
