@@ -102,23 +102,23 @@ __device__ inline Points mix_convolved(const WeightBlock& w, const Number* corne
   return points;
 }
 
-/// The lane's ldmatrix address in row r of the convolved heads, whose first row is row `first` of
-/// the tiles.
+/// The lane's ldmatrix address in row r of the convolved heads, which begin at row `first` of the
+/// tiles.
 template <int kBlocks>
-__device__ inline const Number* convolved_corner(Number* shared, int head_numbers, int first,
+__device__ inline const Number* convolved_corner(Number* shared, int head_numbers,
+                                                 const ConvolvedMixingArgs& args, int first,
                                                  int r) {
-  using Shape = TileShape<kBlocks>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  return Words<Shape::kPitch>::row(shared + first * Shape::kPitch, r) + lane % 16 * head_numbers +
-         lane / 16 * kChunk;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, head = lane % 16;
+  return shared + (first + r) * kFusedPitch<kBlocks> + head * head_numbers +
+         fused_lead(args.window.halo) + convolved_lead(head) + lane / 16 * kChunk;
 }
 
-/// Sixteen rows of a head, convolved, in place. `tile` is at the first row that they read.
+/// Sixteen rows of a head, convolved, in place. `tile` and `target` are at the first row that they
+/// read.
 template <int kBlocks, bool kExact, int kOutputs>
-__device__ inline void convolve_rows_in_place(Number* tile, const Word* bands,
+__device__ inline void convolve_rows_in_place(Number* tile, Number* target, const Word* bands,
                                               const ConvolvedMixingArgs& args,
                                               const FusedPlace& place, int first_row) {
-  using Shape = TileShape<kBlocks>;
   ConvolvedKeys keys[2];
 #pragma unroll
   for (int part = 0; part < 8 / kOutputs; ++part) {
@@ -132,10 +132,10 @@ __device__ inline void convolve_rows_in_place(Number* tile, const Word* bands,
     }
   }
   __syncwarp();  // all lanes have read the rows
-  store_convolved<Shape::kPitch>(tile, keys);
+  store_convolved<kFusedPitch<kBlocks>>(target, keys);
 }
 
-/// How a warp convolves the rows of a head: down the rows, where it can (streamed_rows.cuh); else
+/// How a warp convolves the rows of a head: down the rows, where it can (convolved_rows.cuh); else
 /// sixteen at a time, offset by offset, with keys up to the row written for exact causality.
 enum class FusedRows { Streamed, Sixteen, Exact };
 
@@ -145,18 +145,19 @@ __device__ inline int first_convolved_row(int query_span) {
   return kRows == FusedRows::Streamed ? query_span - 1 : 0;
 }
 
-/// Convolves the rows of a head's tile in place.
+/// Convolves the rows of a head's tile in place, to `target` in its first row.
 template <int kBlocks, FusedRows kRows, int kWarps>
-__device__ inline void convolve_in_place(Number* tile, const Word* bands,
+__device__ inline void convolve_in_place(Number* tile, Number* target, const Word* bands,
                                          const ConvolvedMixingArgs& args, const FusedPlace& place) {
   if constexpr (kRows == FusedRows::Streamed) {
     const StreamedBands<kBlocks> in_registers(bands, args.query_span, args.window.slack);
-    convolve_streamed<kBlocks>(tile, in_registers, args.query_span);
+    convolve_streamed<kBlocks>(tile, target, in_registers, args.query_span);
   } else {
 #pragma unroll 1
     for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
+      const int offset = m * kFusedPitch<kBlocks>;
       convolve_rows_in_place<kBlocks, kRows == FusedRows::Exact, kWarps == kFusedWarps ? 4 : 8>(
-          tile + m * TileShape<kBlocks>::kPitch, bands, args, place, place.first_row + m);
+          tile + offset, target + offset, bands, args, place, place.first_row + m);
     }
   }
 }
@@ -166,24 +167,24 @@ __device__ inline void convolve_in_place(Number* tile, const Word* bands,
 template <int kBlocks, MapKind kKind, FusedRows kRows, int kWarps>
 __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
                               const FusedPlace& place) {
-  using Shape = TileShape<kBlocks>;
   constexpr int kHeads = kUnitHeads / kWarps;
   const Extent& extent = args.extent;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, halo_rows = args.query_span - 1,
-            loaded_key = place.first_key - args.window.halo, heads = place.unit.heads.in_count;
+            loaded_key = place.first_key - args.window.halo, heads = place.unit.heads.in_count,
+            lead = fused_lead(args.window.halo);
   const HeadTile<kBlocks> stream(args.source, place.first_row - halo_rows, kFusedRows + halo_rows,
                                  extent.rows.end, loaded_key, extent.tokens, extent.reach);
 #pragma unroll
   for (int n = 0; n < kHeads; ++n) {
     const int head = warp + n * kWarps;
-    stream.start(shared + head * head_numbers,
+    stream.start(shared + head * head_numbers + lead,
                  map_lines(args.source, place.first_map + (head < heads ? head : 0)), head < heads);
     commit_copies();
   }
 #pragma unroll 1
   for (int n = 0; n < kHeads; ++n) {
     const int head = warp + n * kWarps;
-    Number* const tile = shared + head * head_numbers;
+    Number* const tile = shared + head * head_numbers + lead;
     const int map = place.first_map + (head < heads ? head : 0);
     const RowNumbers lse2 =
         kKind == MapKind::SoftmaxWeights
@@ -204,7 +205,8 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
     __syncwarp();
     const Word* const bands =
         args.tables + (place.unit.heads.in_first + head) * args.query_span * table_words(kBlocks);
-    convolve_in_place<kBlocks, kRows, kWarps>(tile, bands, args, place);
+    convolve_in_place<kBlocks, kRows, kWarps>(tile, tile + convolved_lead(head), bands, args,
+                                              place);
   }
 }
 
@@ -237,7 +239,7 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
   for (int n = 0; n < kRowsEach; ++n) {
     const int r = static_cast<int>(threadIdx.x) / kWarp * kRowsEach + n, row = place.first_row + r;
     if (row >= place.end_row) break;
-    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, first, r);
+    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, args, first, r);
     if (args.convolved.data != nullptr) {
       Points convolved = convolved_points(corner);
       keep_causal_outputs(convolved, row, place.first_key);

@@ -4,7 +4,6 @@
 
 #include "lib/kernels/convolved_mixing.cuh"
 #include "lib/kernels/head_mixing_backward.cuh"
-#include "lib/kernels/prefetch.cuh"
 
 namespace mta::kernels {
 
@@ -30,19 +29,6 @@ struct GradientLoad {
     return points;
   }
 };
-
-/// Asks for dA of this warp's rows, which it needs only when all heads are convolved.
-__device__ inline void prefetch_gradient(const ConvolvedMixingArgs& args, const FusedPlace& place) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, head = lane % kUnitHeads;
-  if (head >= place.unit.heads.in_count) return;
-#pragma unroll
-  for (int n = 0; n < kRowsAWarp; n += 2) {
-    const int row = place.first_row + static_cast<int>(threadIdx.x) / kWarp * kRowsAWarp + n +
-                    lane / kUnitHeads;
-    if (row < place.end_row)
-      prefetch(map_row(args.gradient, place.first_map + head, row) + place.first_key);
-  }
-}
 
 /// `out` = W in, and `moved` = in, both in output layout: as mix_points and to_output_layout, but
 /// two keys of each group at a time: the barriers keep all sixteen products from being in registers
@@ -113,7 +99,7 @@ __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers
     store(args.d_target, slots(r), d_r);
     __syncwarp();
     Points r_out = convolved_points(convolved_corner<kBlocks>(
-        shared, head_numbers, first_convolved_row<kRows>(args.query_span), r));
+        shared, head_numbers, args, first_convolved_row<kRows>(args.query_span), r));
 #pragma unroll
     for (int m = 0; m < 4; ++m) r_out.chunk[m] = convert_chunk<Half, E>(r_out.chunk[m]);
     accumulate_gram<E>(sums, r_out, d_a_out);
@@ -141,7 +127,6 @@ __global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks<kR
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
-  prefetch_gradient(args, place);
   convolve_unit<kBlocks, MapKind::SoftmaxWeights, kRows, kFewFusedWarps>(shared, head_numbers, args,
                                                                          place);
   __syncthreads();

@@ -2,7 +2,7 @@
 // by one warp, and convolved in place.
 #pragma once
 
-#include "lib/kernels/streamed_rows.cuh"
+#include "lib/kernels/convolved_rows.cuh"
 
 namespace mta::kernels {
 
@@ -66,7 +66,7 @@ class HeadTile {
   /// `map` as in map_lines. Pieces outside the map (and past `reach`) become zeros.
   __device__ void start(Number* tile, const Number* map, bool is_head) const {
     const Number* source = map + offset_;
-    Number* target = tile + line_ * Shape::kPitch + column_;
+    Number* target = tile + line_ * kFusedPitch<kBlocks> + column_;
     const unsigned count = is_head ? static_cast<unsigned>(count_) : 0u;
     int r = line_;
 #pragma unroll 1
@@ -76,7 +76,7 @@ class HeadTile {
       for (; r < end; r += kStep) {
         copy_async(target, source, static_cast<unsigned>(r - begin_) < count);
         source += kStep * static_cast<std::ptrdiff_t>(pitch_);
-        target += kStep * Shape::kPitch;
+        target += kStep * kFusedPitch<kBlocks>;
       }
       source -= static_cast<std::ptrdiff_t>(ring_) * pitch_;
     }
@@ -91,12 +91,12 @@ class HeadTile {
           [](uint4 chunk, float own) { return softmax_weights<Half>(chunk, own); });
       return;
     }
-    Number* target = tile + line_ * Shape::kPitch + column_;
+    Number* target = tile + line_ * kFusedPitch<kBlocks> + column_;
 #pragma unroll
     for (int first = 0; first < RowNumbers::kRows; first += kStep) {
       if (first >= rows_) break;
       const float own = lse2.of<kStep>(line_ + first, first);
-      uint4* piece = reinterpret_cast<uint4*>(target + first * Shape::kPitch);
+      uint4* piece = reinterpret_cast<uint4*>(target + first * kFusedPitch<kBlocks>);
       if (line_ + first < rows_) *piece = softmax_weights<Half>(*piece, own);
     }
   }
@@ -119,7 +119,7 @@ class HeadTile {
       if (r >= rows_ || static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_)) {
         continue;
       }
-      uint4* piece = reinterpret_cast<uint4*>(tile + r * Shape::kPitch + column_);
+      uint4* piece = reinterpret_cast<uint4*>(tile + r * kFusedPitch<kBlocks> + column_);
       *piece =
           keep_first(transform(*piece, number), min(tokens_, first_row_ + r + reach_ + 1) - key_);
     }
@@ -147,14 +147,13 @@ template <int kBlocks, bool kKeysUpToOutput, int kOutputs>
 __device__ inline void convolve_head(float (&out)[kOutputs][4], const Number* tile,
                                      const Word* bands, int query_span, int slack, int first_row,
                                      int first_key) {
-  using Shape = TileShape<kBlocks>;
   const Lane lane = lane_place();
-  const Number* corner = tile + square_offset(Shape::kPitch);
+  const Number* corner = tile + square_offset(kFusedPitch<kBlocks>);
   const int past = first_key + 2 * lane.q - (first_row + lane.g);
   Word band[kBlocks];
   load_band<kBlocks>(band, bands, slack);
 #pragma unroll 1
-  for (int left = query_span - 1; left > 0; --left, corner += Shape::kPitch) {
+  for (int left = query_span - 1; left > 0; --left, corner += kFusedPitch<kBlocks>) {
     Word next[kBlocks];
     bands += table_words(kBlocks);
     load_band<kBlocks>(next, bands, slack);
@@ -180,9 +179,9 @@ struct ConvolvedKeys {
 
 /// Writes both halves of sixteen rows over the first ones that they were made from.
 template <int kPitch>
-__device__ inline void store_convolved(Number* tile, const ConvolvedKeys (&keys)[2]) {
+__device__ inline void store_convolved(Number* target, const ConvolvedKeys (&keys)[2]) {
   const Lane lane = lane_place();
-  Number* row = Words<kPitch>::row(tile, lane.g) + lane.q * kChunk;
+  Number* row = target + lane.g * kPitch + lane.q * kChunk;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
 #pragma unroll

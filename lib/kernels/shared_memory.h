@@ -121,12 +121,21 @@ constexpr int kUnitHeads = 16;      // of a mixing block
 constexpr int kFusedBlocks = 2;     // at a time on a multiprocessor: one alone waits at its barrier
 constexpr int kMaxFusedBlocks = 3;  // of the key window
 
-/// Numbers from one head's tile to the next's: an odd number of 16-byte pieces, so that one row of
-/// eight heads uses all 32 banks once.
+constexpr int kSector = 16;  // numbers in 32 bytes: what L2 is asked for
+
+/// Numbers from one head's tile to the next's: room to begin one 16-byte piece later, and an odd
+/// number of sectors, so that one row of four heads uses all 32 banks once.
 MTA_HOST_DEVICE constexpr int fused_head_numbers(int blocks, int query_span) {
-  const int pitch = tile_pitch(loaded_columns(blocks));
-  return ((kFusedRows + query_span - 1) * pitch / kChunk | 1) * kChunk;
+  const int numbers = (kFusedRows + query_span - 1) * loaded_columns(blocks) + kChunk;
+  return (ceil_div(numbers, kSector) | 1) * kSector;
 }
+/// Where a tile begins whose first column is `halo` keys left of a multiple of 64: so that a sector
+/// of a map is a sector of shared memory, as a copy fetches it twice otherwise. (Rows of 80 numbers
+/// are whole sectors, of 72 only every second one is.)
+MTA_HOST_DEVICE constexpr int fused_lead(int halo) { return halo % kSector == 0 ? 0 : kChunk; }
+/// Where a convolved row begins in its row of the tile: one row of eight heads then uses all banks.
+/// Not before the tile, where the row above still has its last piece.
+MTA_HOST_DEVICE constexpr int convolved_lead(int head) { return head / 4 % 2 * kChunk; }
 MTA_HOST_DEVICE constexpr int fused_shared_bytes(int blocks, int query_span) {
   return kNumberBytes * kUnitHeads * fused_head_numbers(blocks, query_span);
 }

@@ -117,10 +117,11 @@ TEST(SharedMemory, IsWhatTheLayoutsTake) {
 
   EXPECT_EQ(convolution_backward_shared_bytes(6, 16),
             4 * (79 * 104 + 64 * 72) + 4 * (16 * 64 + 64));
-  EXPECT_EQ(fused_shared_bytes(3, 6), 2 * 16 * 37 * 88);
-  EXPECT_EQ(fused_shared_bytes(2, 3), 2 * 16 * (34 * 72 + 8));  // an odd number of 16-byte pieces
-  EXPECT_EQ(fused_query_span(3, 227 << 10), 10);
-  EXPECT_EQ(fused_query_span(3, 163 << 10), 0);
+  EXPECT_EQ(fused_shared_bytes(3, 6),
+            2 * 16 * 187 * 16);  // 37 rows of 80, an odd number of sectors
+  EXPECT_EQ(fused_shared_bytes(2, 3), 2 * 16 * 155 * 16);
+  EXPECT_EQ(fused_query_span(3, 227 << 10), 13);
+  EXPECT_EQ(fused_query_span(3, 163 << 10), 1);
   EXPECT_EQ(fused_query_span(2, 163 << 10), 4);
   EXPECT_EQ(fused_query_span(2, 99 << 10), 0);
   EXPECT_EQ(mixing_shared_bytes(48, 2), 192 << 10);

@@ -17,19 +17,22 @@ namespace mta::kernels {
 /// Query offsets that the streamed convolution is built for.
 constexpr int kStreamedSpan = 6;
 
-/// Where a convolved row is in shared memory: words n (keys 2n and 2n+1 of the tile) lie as
+/// Of the tiles of a block that has all heads.
+template <int kBlocks>
+constexpr int kFusedPitch = loaded_columns(kBlocks);
+
+/// Where a lane of a streamed convolution writes word `lane` (keys 2n and 2n+1) of a row. Words lie
+/// as
 ///
 ///   place   0  1  2  3 | 4  5  6  7 | ...          word 16 h + 4 i + q at place 16 h + 4 q + i
 ///   word    0  4  8 12 | 1  5  9 13 | ...
 ///
 /// so that the four words that a lane of a mixing writes (4q + t) are one 16-byte piece, and so are
-/// those that a lane of a convolution by tiles has in four neighbouring blocks (4t + q). Odd rows
-/// start one piece later: the two rows that eight lanes of the latter write then use different
-/// banks.
-template <int kPitch>
-struct Words {
-  __device__ static Number* row(Number* tile, int r) { return tile + r * kPitch + r % 2 * kChunk; }
-};
+/// those that a lane of a convolution by tiles has in four neighbouring blocks (4t + q).
+__device__ inline int convolved_place() {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  return lane / 16 * 16 + lane % 4 * 4 + lane / 4 % 4;
+}
 
 /// The bands of all offsets, the first ones zero where the kernel has fewer.
 template <int kBlocks>
@@ -48,22 +51,22 @@ struct StreamedBands {
 };
 
 /// Convolves the 32 rows of a head's tile, which its c_q-1 rows above precede, and writes each,
-/// 16-bit, over the input row of the same number. Keys past the diagonal are not masked.
+/// 16-bit, over the input row of the same number, from its number `target` on. Keys past the
+/// diagonal are not masked.
 template <int kBlocks>
-__device__ inline void convolve_streamed(Number* tile, const StreamedBands<kBlocks>& bands,
-                                         int query_span) {
-  constexpr int kPitch = TileShape<kBlocks>::kPitch, kRows = kFusedRows / 2,
+__device__ inline void convolve_streamed(Number* tile, Number* target,
+                                         const StreamedBands<kBlocks>& bands, int query_span) {
+  constexpr int kPitch = kFusedPitch<kBlocks>, kRows = kFusedRows / 2,
                 kSteps = kRows + kStreamedSpan - 1;
   static_assert(kBlocks == 2 || kBlocks == 3, "a pair of blocks, and one more");
   const int lane = static_cast<int>(threadIdx.x) % kWarp, lacking = kStreamedSpan - query_span;
   tile -= lacking * kPitch;
+  Word* const own = reinterpret_cast<Word*>(target + (query_span - 1) * kPitch) + convolved_place();
   // Eight lanes give the pieces of one row: of row t, of row t + 16, and of both one block on.
   const Number* const corner =
       tile + lane / 8 % 2 * kRows * kPitch + (lane % 8 + lane / 16) * kChunk;
   // The third blocks of rows t-1 and t make one product for two offsets.
   const Number* const third = corner + lane / 16 * (kPitch - kChunk) - kPitch + 2 * kChunk;
-  Number* const own = tile + (kStreamedSpan - 1) * kPitch;
-  const int place = lane / 16 * 16 + lane % 4 * 4 + lane / 4 % 4;
   float sums[kStreamedSpan][4] = {};
   Word finished[2];  // of the step before
 #pragma unroll
@@ -80,8 +83,7 @@ __device__ inline void convolve_streamed(Number* tile, const StreamedBands<kBloc
       __syncwarp();  // all lanes have read row t-1
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        Number* const row = Words<kPitch>::row(own, t - kStreamedSpan + half * kRows);
-        reinterpret_cast<Word*>(row)[place] = finished[half];
+        own[(t - kStreamedSpan + half * kRows) * (kPitch / 2)] = finished[half];
       }
     }
 #pragma unroll
