@@ -155,6 +155,7 @@ void softmax_gradient(Chain& chain, const float* lse) {
     return;
   }
   MixingArgs args = chain.mixing(p.mix_before, rows);
+  args.weights = chain.mixing_blocks(plan.mix_before, args.plan);
   args.transposed = chain.mixing_blocks(plan.unmix_before, args.plan);
   args.lse = chain.rows(lse);
   args.dots = dots;

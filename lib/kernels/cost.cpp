@@ -1,6 +1,8 @@
 // The formulas.
 #include "lib/kernels/cost.h"
 
+#include "lib/kernels/shared_memory.h"
+
 #include <algorithm>
 
 namespace mta::kernels {
@@ -105,7 +107,9 @@ std::vector<StageCost> backward_stages(const CostShape& s) {
   }
   if (s.taps_after > 0) stages.add("convolution after softmax, backward", 3, 0, 2 * s.taps_after);
   if (s.group_before > 0) {
-    stages.add("softmax and mixing before it, backward", 4, 0, 2 * s.group_before);
+    // Groups over 16 heads read M; smaller ones make it again.
+    stages.add("softmax and mixing before it, backward", s.group_before > kUnitHeads ? 4 : 3, 0,
+               2 * s.group_before);
   } else {
     stages.add("softmax, backward", 3, 0, 0);
   }

@@ -1,4 +1,8 @@
-// Instantiates head mixing for groups that span 1 blocks of 16 heads.
-#include "lib/kernels/head_mixing_backward.cuh"
+// Instantiates head mixing for groups within one block of 16 heads.
+#include "lib/kernels/mix_before_backward.cuh"
 
-template struct mta::kernels::MixingKernels<1>;
+namespace mta::kernels {
+template void MixingKernels<1>::before(const MixingArgs&, cudaStream_t);
+template void MixingKernels<1>::after(const MixingArgs&, ElementType, cudaStream_t);
+template void MixingKernels<1>::after_backward(const MixingArgs&, ElementType, cudaStream_t);
+}  // namespace mta::kernels

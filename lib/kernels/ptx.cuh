@@ -62,14 +62,7 @@ __device__ inline void load_blocks(Word (&r)[4], const Number* row) {
                : "r"(shared_address(row))
                : "memory");
 }
-/// The first two blocks; lanes 0..15 give the row addresses.
-__device__ inline void load_two_blocks(Word (&r)[2], const Number* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
-/// Four blocks, transposed: lane (g, q) gets rows 2q..2q+1 of column g.
+/// The same, transposed: lane (g, q) gets rows 2q..2q+1 of column g.
 __device__ inline void load_blocks_transposed(Word (&r)[4], const Number* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

@@ -208,7 +208,7 @@ struct MixingArgs {
   MapView target;    // M, or A
   MapView gradient;  // dA, or dP
   MapView d_target;  // dR, or dC
-  MapView mixed;     // M, for dM = P (dP - D)
+  MapView mixed;     // M, for dM = P (dP - D), of groups over 16 heads
   RowStatistics statistics;
   RowDots row_dots;
   DropoutArgs dropout;
@@ -224,6 +224,10 @@ struct MixingKernels {
   static void after_backward(const MixingArgs& args, ElementType type, cudaStream_t stream);
   static void before_backward(const MixingArgs& args, ElementType type, cudaStream_t stream);
 };
+
+template <>
+void MixingKernels<1>::before_backward(const MixingArgs& args, ElementType type,
+                                       cudaStream_t stream);
 
 // --- a kq convolution and the head mixing after it (convolved_mixing_*.cu) ---
 

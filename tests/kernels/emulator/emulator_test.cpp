@@ -131,27 +131,6 @@ TEST(Emulator, MultipliesAsTheMatrixUnitDoes) {
   }
 }
 
-/// Each lane's words of two blocks of a 16 x 8 tile, one above the other.
-void two_blocks_kernel(const Number* tile, Word* words) {
-  const int lane = static_cast<int>(threadIdx.x);
-  Word mine[2];
-  load_two_blocks(mine, tile + 8 * (lane % 16));
-  for (int n = 0; n < 2; ++n) words[2 * lane + n] = mine[n];
-}
-
-TEST(Emulator, LoadsTwoBlocks) {
-  alignas(16) Number tile[128];
-  for (int n = 0; n < 128; ++n) tile[n] = static_cast<Number>(n);
-  std::vector<Word> words(64);
-  launch(two_blocks_kernel, 1, kWarp, 0, nullptr, tile, words.data());
-  for (Word lane = 0; lane < 32; ++lane) {
-    for (Word n = 0; n < 2; ++n) {
-      const Word first = 64 * n + 8 * (lane / 4) + 2 * (lane % 4);
-      EXPECT_EQ(words[2 * lane + n], first | (first + 1) << 16) << lane << ", " << n;
-    }
-  }
-}
-
 /// Each lane's words of a transposed load of a 32 x 8 tile, four blocks one above the other.
 void transpose_kernel(const Number* tile, Word* words) {
   const int lane = static_cast<int>(threadIdx.x);
