@@ -111,6 +111,7 @@ struct ConvolutionBackward {
   RowRange rows;
   int reach;
   std::size_t d_output, source, target, tables, sums;
+  const ConvolutionBlocks& blocks;
 };
 
 void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse) {
@@ -123,14 +124,16 @@ void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse)
   args.window = transposed(key_window(step.conv.pad_left, step.conv.key_span));
   args.tables = chain.tables(step.tables, args.query_span, args.window);
   args.lse = chain.rows(lse);
-  args.sums = chain.convolution_sums(step.sums, step.conv);
-  args.slots = convolution_sum_slots(chain.plan());
-  const int strip = chain.plan().launch.convolution_keys;
-  args.strips = ceil_div(chain.plan().pitch, strip);
-  args.strip_tiles = strip / kTileKeys;
+  const ConvolutionBlocks& blocks = step.blocks;
+  args.sums = chain.convolution_sums(step.sums, step.conv, blocks.slots);
+  args.slots = blocks.slots;
+  args.strips = ceil_div(chain.plan().pitch, blocks.keys);
+  args.strip_tiles = blocks.keys / kTileKeys;
+  args.block_rows = blocks.rows;
   if (step.kind == MapKind::SoftmaxWeights) args.dots = chain.dots();
   chain.run(step.stage, [&] {
-    launch_convolution_backward(step.kind, args, chain.problem().type, chain.stream());
+    const auto run = blocks.streamed ? launch_convolution_streamed : launch_convolution_backward;
+    run(step.kind, args, chain.problem().type, chain.stream());
   });
 }
 
@@ -240,7 +243,7 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
     unconvolve(chain,
                {"kq convolution after softmax, backward", p.conv_after, MapKind::SoftmaxWeights,
                 chunk.softmax_rows, 0, plan.d_reconvolved, plan.mixed, plan.d_softmax,
-                plan.flipped_after, plan.conv_sums_after},
+                plan.flipped_after, plan.conv_sums_after, plan.blocks_after},
                params.lse);
   }
   if (!mixing_alone(p)) softmax_gradient(chain, params.lse);
@@ -248,7 +251,7 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
     unconvolve(chain,
                {"kq convolution before softmax, backward", p.conv_before, MapKind::Scores,
                 chunk.score_rows, score_reach(p), plan.d_mixed, plan.scores, plan.d_scores,
-                plan.flipped_before, plan.conv_sums_before},
+                plan.flipped_before, plan.conv_sums_before, plan.blocks_before},
                params.lse);
   }
   gradients_of_scores(chain, params);
@@ -280,8 +283,8 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
     args.lse = chain.rows(params.lse);
     args.weights = chain.map(plan.weights);
     args.d_scores = chain.map(plan.d_scores);
-    args.sums = chain.convolution_sums(plan.conv_sums_before, conv);
-    args.slots = convolution_sum_slots(plan);
+    args.slots = plan.blocks_before.slots;
+    args.sums = chain.convolution_sums(plan.conv_sums_before, conv, args.slots);
     args.dropout = chain.dropout();
     chain.products().one_pass_backward(args, p.type, chain.stream());
   });
@@ -294,11 +297,11 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
 void finish_gradients(Chain& chain) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
-  const auto finish_convolution = [&](const Convolution& conv, std::size_t sums) {
+  const auto finish_convolution = [&](const Convolution& conv, std::size_t sums, int slots) {
     if (conv.kernel == nullptr) return;
     chain.run("gradient of a kq convolution's kernel", [&] {
-      finish_convolution_gradient(conv, chain.at<float>(sums), plan.batch_group, p.heads,
-                                  convolution_sum_slots(plan), chain.stream());
+      finish_convolution_gradient(conv, chain.at<float>(sums), plan.batch_group, p.heads, slots,
+                                  chain.stream());
     });
   };
   const auto finish_mixing = [&](const Mixing& mix, std::size_t sums) {
@@ -308,8 +311,8 @@ void finish_gradients(Chain& chain) {
                              mixing_sum_slots(plan), chain.stream());
     });
   };
-  finish_convolution(p.conv_before, plan.conv_sums_before);
-  finish_convolution(p.conv_after, plan.conv_sums_after);
+  finish_convolution(p.conv_before, plan.conv_sums_before, plan.blocks_before.slots);
+  finish_convolution(p.conv_after, plan.conv_sums_after, plan.blocks_after.slots);
   finish_mixing(p.mix_before, plan.mix_sums_before);
   finish_mixing(p.mix_after, plan.mix_sums_after);
 }

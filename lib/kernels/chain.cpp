@@ -60,9 +60,9 @@ const std::uint32_t* Chain::tables(std::size_t offset, int query_span,
   return at<std::uint32_t>(offset) + static_cast<std::size_t>(chunk_.first_head * words);
 }
 
-float* Chain::convolution_sums(std::size_t offset, const Convolution& conv) const {
+float* Chain::convolution_sums(std::size_t offset, const Convolution& conv, int slots) const {
   return at<float>(offset) + static_cast<std::size_t>(chunk_.first_head) *
-                                 static_cast<std::size_t>(convolution_sum_slots(plan_)) *
+                                 static_cast<std::size_t>(slots) *
                                  static_cast<std::size_t>(conv.query_span * conv.key_span);
 }
 
@@ -284,6 +284,15 @@ void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& ar
       return ConvolutionKernels<3>::backward(kind, args, type, stream);
     default:
       return ConvolutionKernels<kMaxBlocks>::backward(kind, args, type, stream);
+  }
+}
+
+void launch_convolution_streamed(MapKind kind, const ConvolutionBackwardArgs& args,
+                                 ElementType type, cudaStream_t stream) {
+  if (built_blocks(args.window.blocks) == 2) {
+    StreamedConvolution<2>::backward(kind, args, type, stream);
+  } else {
+    StreamedConvolution<3>::backward(kind, args, type, stream);
   }
 }
 

@@ -66,7 +66,7 @@ class Chain {
   /// Toeplitz tables at `offset` from the chunk's first head.
   const std::uint32_t* tables(std::size_t offset, int query_span, const KeyWindow& window) const;
   /// The same of a convolution's sums [maps, slots, taps].
-  float* convolution_sums(std::size_t offset, const Convolution& conv) const;
+  float* convolution_sums(std::size_t offset, const Convolution& conv, int slots) const;
   /// Mixing blocks of the chunk's units, and their sums.
   const std::uint16_t* mixing_blocks(std::size_t offset, const MixingPlan& mix) const;
   float* mixing_sums(std::size_t offset, const MixingPlan& mix) const;
@@ -101,6 +101,8 @@ class Chain {
 
 void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
 void launch_convolution_backward(MapKind kind, const ConvolutionBackwardArgs& args,
+                                 ElementType type, cudaStream_t stream);
+void launch_convolution_streamed(MapKind kind, const ConvolutionBackwardArgs& args,
                                  ElementType type, cudaStream_t stream);
 
 /// Calls `run` with the ConvolvedMixingKernels<blocks> that the window needs.

@@ -38,4 +38,17 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
   return plan;
 }
 
+/// Rows that a warp of the streamed convolution walks, of a chunk of `rows` with `tiles` key tiles
+/// in all its maps: a segment reads c_q-1 rows more and fills its pipeline, but half of rows x
+/// tiles are causal, and the card should have several warps for each place that it has.
+MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int tiles) {
+  constexpr int kShortest = 64, kLongest = 256, kEnoughWarps = 8192;
+  int segment = kLongest;
+  while (segment > kShortest &&
+         static_cast<long long>(rows) * tiles < 2LL * segment * kEnoughWarps) {
+    segment /= 2;
+  }
+  return segment;
+}
+
 }  // namespace mta::kernels

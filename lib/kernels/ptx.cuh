@@ -69,6 +69,19 @@ __device__ inline void load_blocks_transposed(Word (&r)[4], const Number* row) {
                : "r"(shared_address(row))
                : "memory");
 }
+/// Two 8x8 blocks, by lanes 0..15, as they lie and transposed.
+__device__ inline void load_two_blocks(Word (&r)[2], const Number* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+__device__ inline void load_two_blocks_transposed(Word (&r)[2], const Number* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
 /// Copies 16 bytes to shared memory without waiting; zeros when not `valid` (the source must still
 /// be an address).
 __device__ inline void copy_async(Number* target, const Number* source, bool valid) {

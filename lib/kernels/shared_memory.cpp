@@ -29,6 +29,7 @@ std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
     rows.push_back({"kq convolution, backward," + window,
                     convolution_backward_shared_bytes(blocks, kMaxQuerySpan)});
   }
+  rows.push_back({"kq convolution, backward, streamed", streamed_shared_bytes()});
   for (int blocks = 2; blocks <= kMaxFusedBlocks; ++blocks) {
     const int span = fused_query_span(blocks, shared_bytes);
     if (span == 0) continue;  // the two stages then run by themselves

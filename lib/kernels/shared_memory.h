@@ -84,6 +84,22 @@ MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int 
          kWordBytes * (query_span * table_words(blocks) + kTileRows);
 }
 
+// --- the same where rows stream through a warp ---
+
+constexpr int kMaxStreamedSpan = 6, kMaxStreamedBlocks = 3;
+constexpr int kStreamTiles = 4;  // of keys: a warp each
+constexpr int kStreamThreads = 32 * kStreamTiles;
+/// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte
+/// sectors.
+constexpr int kRingGroups = 4, kRingGroupRows = 6;
+constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
+constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
+/// The rings; the sums of all warps take their place at the end.
+MTA_HOST_DEVICE constexpr int streamed_shared_bytes() {
+  constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
+  return kStreamTiles * max_of(kNumberBytes * kRingNumbers, kSums);
+}
+
 // --- forward in one pass ---
 
 constexpr int kOnePassRows = kTileRows + 16;  // of scores: c_q-1 above the outputs, of 16 at a time

@@ -175,7 +175,8 @@ struct ConvolutionBackwardArgs {
   KeyWindow window;  // transposed
   const float* lse;
   float* sums;  // [maps, slots, c_q * c_k]
-  int slots, strips, strip_tiles;
+  int slots, strips;
+  int strip_tiles, block_rows;  // of a block
   RowDots dots;  // of source and target, with SoftmaxWeights
 };
 
@@ -183,6 +184,12 @@ struct ConvolutionBackwardArgs {
 template <int kBlocks>
 struct ConvolutionKernels {
   static void forward(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
+  static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
+                       cudaStream_t stream);
+};
+/// The same backward where ConvolutionBlocks::streamed says so; kBlocks up to kMaxStreamedBlocks.
+template <int kBlocks>
+struct StreamedConvolution {
   static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
                        cudaStream_t stream);
 };

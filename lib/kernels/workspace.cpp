@@ -127,10 +127,10 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
       layout.take(product(sizeof(float), maps, rows, static_cast<std::size_t>(plan.key_tiles)));
   plan.dots = layout.take(product(sizeof(float), maps, rows));
   plan.sums_begin = layout.used();
-  const auto conv_sums = [&](const Convolution& conv) {
+  const auto conv_sums = [&](const Convolution& conv, ConvolutionBlocks& blocks) {
     if (conv.kernel == nullptr) return WorkspacePlan::kNone;
-    return layout.take(product(sizeof(float), all_maps,
-                               static_cast<std::size_t>(convolution_sum_slots(plan)),
+    blocks = convolution_blocks(p, conv, plan);
+    return layout.take(product(sizeof(float), all_maps, static_cast<std::size_t>(blocks.slots),
                                static_cast<std::size_t>(conv.query_span * conv.key_span)));
   };
   const auto mix_sums = [&](const Mixing& mix) {
@@ -140,8 +140,8 @@ void take_backward_sums(const Problem& p, Layout& layout, WorkspacePlan& plan) {
                                static_cast<std::size_t>(m.parts),
                                static_cast<std::size_t>(mixing_sum_slots(plan))));
   };
-  plan.conv_sums_before = conv_sums(p.conv_before);
-  plan.conv_sums_after = conv_sums(p.conv_after);
+  plan.conv_sums_before = conv_sums(p.conv_before, plan.blocks_before);
+  plan.conv_sums_after = conv_sums(p.conv_after, plan.blocks_after);
   plan.mix_sums_before = mix_sums(p.mix_before);
   plan.mix_sums_after = mix_sums(p.mix_after);
   plan.sums_end = layout.used();
@@ -192,9 +192,10 @@ WorkspacePlan one_pass_plan_with(const Problem& p, const Flight& flight, int row
   plan.d_scores = layout.take(plan.map_bytes);
   plan.sums_begin = layout.used();
   const Convolution& conv = p.conv_before;
+  plan.blocks_before = {false, kTileRows, plan.pitch, convolution_sum_slots(plan)};
   plan.conv_sums_before =
       layout.take(product(sizeof(float), static_cast<std::size_t>(flight.batches * p.heads),
-                          static_cast<std::size_t>(convolution_sum_slots(plan)),
+                          static_cast<std::size_t>(plan.blocks_before.slots),
                           static_cast<std::size_t>(conv.query_span * conv.key_span)));
   plan.sums_end = layout.used();
   take_token_sums(p, layout, plan);
@@ -213,6 +214,22 @@ MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group) {
   }
   const int parts = group <= 2 * kUnitHeads ? 2 : 4;
   return {group, parts, heads / group * parts, group};
+}
+
+bool gradients_stream(const Problem& p, const Convolution& conv) {
+  const KeyWindow window = transposed(key_window(conv.pad_left, conv.key_span));
+  return p.causality == Causality::Double && conv.query_span <= kMaxStreamedSpan &&
+         window.blocks <= kMaxStreamedBlocks;
+}
+
+ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
+                                     const WorkspacePlan& plan) {
+  if (!gradients_stream(p, conv)) {
+    return {false, kTileRows, plan.launch.convolution_keys, convolution_sum_slots(plan)};
+  }
+  const int warps_a_row = plan.batch_group * plan.head_group * plan.key_tiles;
+  const int rows = streamed_rows(plan.rows, warps_a_row), keys = kStreamTiles * kTileKeys;
+  return {true, rows, keys, ceil_div(plan.rows + kSpareRows, rows) * ceil_div(plan.pitch, keys)};
 }
 
 bool mixing_alone(const Problem& p) {

@@ -59,6 +59,14 @@ constexpr int kSpareRows = 32;
 /// A tile with its halo must not wrap around a ring twice.
 constexpr int kMinRing = kTileRows + kSpareRows;
 
+/// How the backward of a convolution is cut into blocks, each of which adds its part of the
+/// kernel's gradient to a slot of its own, in the order [row tile or segment, strip].
+struct ConvolutionBlocks {
+  bool streamed = false;   // rows stream through a warp: kq_convolution_streamed.cuh
+  int rows = 0, keys = 0;  // of a block
+  int slots = 0;           // for one map
+};
+
 /// Offsets in bytes into the workspace; kNone where a buffer is not needed.
 struct WorkspacePlan {
   static constexpr std::size_t kNone = ~std::size_t{0};
@@ -86,6 +94,7 @@ struct WorkspacePlan {
   std::size_t dot_partials = kNone;  // float [maps, rows + spare, key_tiles]: sum_j P dP
   std::size_t dots = kNone;          // float [maps, rows + spare]
   std::size_t conv_sums_before = kNone, conv_sums_after = kNone;
+  ConvolutionBlocks blocks_before, blocks_after;  // that the two are from
   std::size_t mix_sums_before = kNone, mix_sums_after = kNone;
   std::size_t sums_begin = 0, sums_end = 0;      // the four above: cleared once a call
   std::size_t d_k_sum = kNone, d_v_sum = kNone;  // float [maps, T, d]; only with several chunks
@@ -96,7 +105,13 @@ struct WorkspacePlan {
 /// bytes > budget).
 WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::size_t budget);
 
-/// Blocks that write partial sums for one map in one launch, in the order [row tile, strip].
+/// Can rows stream through a warp in this convolution's backward?
+bool gradients_stream(const Problem& p, const Convolution& conv);
+/// The blocks of its backward in the chain.
+ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
+                                     const WorkspacePlan& plan);
+/// Blocks of 64 rows and a strip of keys that write partial sums for one map in one launch, in the
+/// order [row tile, strip].
 inline int convolution_sum_slots(const WorkspacePlan& plan) {
   return ceil_div(plan.rows + kSpareRows, kTileRows) *
          ceil_div(plan.pitch, plan.launch.convolution_keys);

@@ -74,6 +74,34 @@ TEST_F(Kernels, EqualTheDenseFormulasOnAConvolutionAlone) {
   expect_dense_results(trials);
 }
 
+/// Convolutions whose gradients stream through a warp: texts of a few rows, and of more keys than a
+/// block has; segments that end anywhere, and chunks that go around their rings.
+TEST_F(Kernels, EqualTheDenseFormulasOnStreamedGradients) {
+  Generator generator(21);
+  std::vector<Trial> trials;
+  for (int n = 0; n < case_count(60); ++n) {
+    KernelCase c;
+    c.problem = {.batch = 1,
+                 .heads = between(generator, 1, 2),
+                 .tokens = between(generator, n % 4 == 3 ? 257 : 1, n % 4 == 3 ? 400 : 230),
+                 .head_dim = 32,
+                 .type = n % 2 == 0 ? ElementType::BFloat16 : ElementType::Float16};
+    const auto convolution = [&] {
+      const int key_span = between(generator, 1, 17);
+      return kernels::Convolution{nullptr, nullptr, between(generator, 1, 6), key_span,
+                                  between(generator, 0, key_span - 1)};
+    };
+    c.problem.conv_before = convolution();
+    c.problem.conv_after = convolution();
+    if (n % 3 > 0) c.problem.conv_before = {nullptr, nullptr, 6, 11, n % 3 == 1 ? 5 : 10};
+    c.problem.mix_before.group = c.problem.mix_after.group = 0;
+    if (n % 2 == 1) c.problem.launch.chunk_rows = 64 * between(generator, 1, 3);
+    fill(c, generator);
+    trials.push_back(trial(std::move(c), random_options(generator)));
+  }
+  expect_dense_results(trials);
+}
+
 /// Mixing before and after softmax without convolutions, either or both, also where their groups do
 /// not fit into one block, and with heads missing in it.
 TEST_F(Kernels, EqualTheDenseFormulasOnHeadMixingAlone) {

@@ -55,8 +55,34 @@ TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
   const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 30);
   EXPECT_EQ(plan.rows, 128);
   EXPECT_EQ(convolution_sum_slots(plan), 3 * 6);  // 160 rows in tiles of 64, 1,024 keys in strips
+  EXPECT_EQ(plan.blocks_before.slots, 3 * 4);     // streamed: 64 rows by 256 keys
   EXPECT_EQ(mixing_sum_slots(plan), 4 * 16);      // fused, 128 rows by 32; alone only 14 * 4
-  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 18 * 66 + 64 * 256));
+  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 12 * 66 + 64 * 256));
+  p.causality = Causality::Exact;
+  EXPECT_EQ(workspace_plan(p, Direction::Backward, std::size_t{1} << 30).blocks_after.slots, 18);
+}
+
+TEST(WorkspacePlan, GradientsStreamThroughAWarpWhereRegistersHoldThem) {
+  Problem p = full_mta(4, 16, 2048);
+  const auto with = [&](int query_span, int key_span, int pad_left) {
+    return gradients_stream(
+        p,
+        {.kernel = kWeights, .query_span = query_span, .key_span = key_span, .pad_left = pad_left});
+  };
+  EXPECT_TRUE(with(6, 11, 5));
+  EXPECT_TRUE(with(1, 1, 0));
+  EXPECT_TRUE(with(6, 17, 8));
+  EXPECT_FALSE(with(7, 11, 5));
+  EXPECT_FALSE(with(6, 18, 8)) << "a window of four blocks";
+  p.causality = Causality::Exact;
+  EXPECT_FALSE(with(6, 11, 5)) << "masks that differ from offset to offset";
+}
+
+TEST(LaunchPlan, StreamedSegmentsAreLongWhereTheCardIsFull) {
+  EXPECT_EQ(streamed_rows(2048, 64 * 32), 256);
+  EXPECT_EQ(streamed_rows(2048, 32 * 32), 128);
+  EXPECT_EQ(streamed_rows(512, 64 * 32), 64);
+  EXPECT_EQ(streamed_rows(64, 1), 64);
 }
 
 TEST(WorkspacePlan, IsFoundAgainAcrossTheStepToLongStrips) {

@@ -47,11 +47,11 @@ struct BlockLoad {
   const Number* row;
 };
 
-template <bool kTransposed>
+template <bool kTransposed, int kBlocks>
 void load_all(void* const (&lanes)[kLanes]) {
   for (int lane = 0; lane < kLanes; ++lane) {
     const int g = lane / 4, q = lane % 4;
-    for (int n = 0; n < 4; ++n) {
+    for (int n = 0; n < kBlocks; ++n) {
       const auto at = [&](int row, int column) {
         return Word{static_cast<const BlockLoad*>(lanes[8 * n + row])->row[column]};
       };
@@ -80,13 +80,25 @@ void multiply(Product* mine, int depth, bool brain) {
 void load_blocks(Word (&r)[4], const Number* row) {
   must_be_aligned(row);
   BlockLoad mine = {r, row};
-  meet_warp(&mine, load_all<false>);
+  meet_warp(&mine, load_all<false, 4>);
 }
 
 void load_blocks_transposed(Word (&r)[4], const Number* row) {
   must_be_aligned(row);
   BlockLoad mine = {r, row};
-  meet_warp(&mine, load_all<true>);
+  meet_warp(&mine, load_all<true, 4>);
+}
+
+void load_two_blocks(Word (&r)[2], const Number* row) {
+  must_be_aligned(row);
+  BlockLoad mine = {r, row};
+  meet_warp(&mine, load_all<false, 2>);
+}
+
+void load_two_blocks_transposed(Word (&r)[2], const Number* row) {
+  must_be_aligned(row);
+  BlockLoad mine = {r, row};
+  meet_warp(&mine, load_all<true, 2>);
 }
 
 void copy_async(Number* target, const Number* source, bool valid) {

@@ -43,6 +43,8 @@ void mma_k8(float (&c)[4], Word a0, Word a1, Word b0) {
 
 void load_blocks(Word (&r)[4], const Number* row);
 void load_blocks_transposed(Word (&r)[4], const Number* row);
+void load_two_blocks(Word (&r)[2], const Number* row);
+void load_two_blocks_transposed(Word (&r)[2], const Number* row);
 
 void copy_async(Number* target, const Number* source, bool valid);
 class SharedPlace {
