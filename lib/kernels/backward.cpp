@@ -127,7 +127,7 @@ void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse)
   const ConvolutionBlocks& blocks = step.blocks;
   args.sums = chain.convolution_sums(step.sums, step.conv, blocks.slots);
   args.slots = blocks.slots;
-  args.strips = ceil_div(chain.plan().pitch, blocks.keys);
+  args.strips = ceil_div(chain.plan().keys(), blocks.keys);
   args.strip_tiles = blocks.keys / kTileKeys;
   args.block_rows = blocks.rows;
   if (step.kind == MapKind::SoftmaxWeights) args.dots = chain.dots();

@@ -102,7 +102,7 @@ MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {
   args.extent = extent(rows, 0);
   args.plan = mixing_plan(mix, chunk_.heads, plan_.head_group);
   args.rows_a_block = plan_.launch.mixing_rows;
-  args.strips = ceil_div(plan_.pitch, plan_.launch.mixing_keys);
+  args.strips = ceil_div(plan_.keys(), plan_.launch.mixing_keys);
   args.strip_tiles = plan_.launch.mixing_keys / kTileKeys;
   args.slots = plan_.sums_end > plan_.sums_begin ? mixing_sum_slots(plan_) : 0;
   return args;

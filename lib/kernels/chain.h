@@ -59,7 +59,7 @@ class Chain {
     return offset == WorkspacePlan::kNone ? nullptr : reinterpret_cast<Value*>(base_ + offset);
   }
   MapView map(std::size_t offset) const {
-    return {at<std::uint16_t>(offset), plan_.ring, plan_.pitch};
+    return {at<std::uint16_t>(offset), map_numbers(plan_.shape), plan_.shape};
   }
   TensorView tensor(const Tensor& x) const;
   const float* rows(const float* x) const;  // [B, H, T] from the chunk's first map

@@ -112,7 +112,7 @@ WorkspacePlan best_plan(const Problem& p, std::size_t budget, Make&& make) {
   // launches are too small for the card: rather fewer batch elements or heads at a time. Half empty
   // mixing blocks cost more than that unless chunks are very short. Where as many chunks can have
   // all rows each and still fill the card, nothing is repeated at all.
-  constexpr int kComfortableRows = 256, kVeryShortRows = 128, kEnoughBlocks = 512;
+  constexpr int kComfortableRows = 256, kVeryShortRows = 128, kEnoughBlocks = 256;
   const Flights flights = flights_of(p);
   WorkspacePlan best;
   std::size_t n = 0;

@@ -19,7 +19,7 @@
 namespace mta::kernels {
 
 /// Warps of a block. Forward each has one head to convolve and two rows to mix: the more warps, the
-/// less they wait. Where registers do not allow it (backward, and masks of exact causality) each
+/// less they wait. Where registers do not allow it (backward, and where rows do not stream) each
 /// has two heads and four rows.
 constexpr int kFusedWarps = 16, kFewFusedWarps = 8;
 
@@ -41,29 +41,34 @@ __device__ inline FusedPlace fused_place(const ConvolvedMixingArgs& args) {
   return place;
 }
 
-/// Numbers from one map to the next.
-__device__ inline std::ptrdiff_t map_stride(const MapView& view) {
-  return static_cast<std::ptrdiff_t>(view.ring) * view.pitch;
+/// Row r of the block at its first key, from the maps' data on.
+__device__ inline std::ptrdiff_t fused_row(const MapView& view, const FusedPlace& place, int map,
+                                           int r) {
+  const int row = place.first_row + r;
+  return map * view.numbers + tile_numbers(row_tile(view, row) + key_tile(place.first_key)) +
+         row_place(row);
 }
 
-/// Where a lane writes its outputs of a row: heads g and g+8, the tile's key groups q and q+4.
+/// Where a lane writes its outputs of rows: heads g and g+8, the tile's key groups q and q+4.
 struct FusedStore {
-  std::ptrdiff_t offset;  // of head g, key group q, from the map's data on
+  std::ptrdiff_t offset;  // of head g, key group q of the first row, from the maps' data on
   int heads;              // of the unit, from head g on
-  __device__ FusedStore(const MapView& view, const FusedPlace& place)
-      : offset((place.first_map + lane_place().g) * map_stride(view) + place.first_key +
+  /// Of rows from row r of the block on, to a multiple of kMapRows.
+  __device__ FusedStore(const MapView& view, const FusedPlace& place, int r)
+      : offset(fused_row(view, place, place.first_map + lane_place().g, r) +
                lane_place().q * kChunk),
         heads(place.unit.heads.out_count - lane_place().g) {}
-  __device__ void operator()(const MapView& view, int slot, const Points& points) const {
-    Number* row = view.data + offset + static_cast<std::ptrdiff_t>(slot) * view.pitch;
+  /// The n-th row.
+  __device__ void operator()(const MapView& view, int n, const Points& points) const {
+    Number* row = view.data + offset + n * kTileKeys;
     if (heads > 0) {
-      *reinterpret_cast<uint4*>(row) = points.chunk[0];
-      *reinterpret_cast<uint4*>(row + 4 * kChunk) = points.chunk[1];
+      store_piece(row, points.chunk[0]);
+      store_piece(row + 4 * kChunk, points.chunk[1]);
     }
-    row += 8 * map_stride(view);
+    row += 8 * view.numbers;
     if (heads > 8) {
-      *reinterpret_cast<uint4*>(row) = points.chunk[2];
-      *reinterpret_cast<uint4*>(row + 4 * kChunk) = points.chunk[3];
+      store_piece(row, points.chunk[2]);
+      store_piece(row + 4 * kChunk, points.chunk[3]);
     }
   }
 };
@@ -115,22 +120,14 @@ __device__ inline const Number* convolved_corner(Number* shared, int head_number
 
 /// Sixteen rows of a head, convolved, in place. `tile` and `target` are at the first row that they
 /// read.
-template <int kBlocks, bool kExact, int kOutputs>
+template <int kBlocks, bool kExact>
 __device__ inline void convolve_rows_in_place(Number* tile, Number* target, const Word* bands,
                                               const ConvolvedMixingArgs& args,
                                               const FusedPlace& place, int first_row) {
-  ConvolvedKeys keys[2];
-#pragma unroll
-  for (int part = 0; part < 8 / kOutputs; ++part) {
-    const int column = 8 * kOutputs * part, first_key = place.first_key + column;
-    float out[kOutputs][4] = {};
-    convolve_head<kBlocks, kExact>(out, tile + column, bands, args.query_span, args.window.slack,
-                                   first_row, first_key - args.window.halo);
-#pragma unroll
-    for (int h = 0; h < kOutputs / 4; ++h) {
-      keys[part * kOutputs / 4 + h] = ConvolvedKeys(out + 4 * h);
-    }
-  }
+  Block out = {};
+  convolve_head<kBlocks, kExact>(out, tile, bands, args.query_span, args.window.slack, first_row,
+                                 place.first_key - args.window.halo);
+  const ConvolvedKeys keys[2] = {ConvolvedKeys(out), ConvolvedKeys(out + 4)};
   __syncwarp();  // all lanes have read the rows
   store_convolved<kFusedPitch<kBlocks>>(target, keys);
 }
@@ -146,7 +143,7 @@ __device__ inline int first_convolved_row(int query_span) {
 }
 
 /// Convolves the rows of a head's tile in place, to `target` in its first row.
-template <int kBlocks, FusedRows kRows, int kWarps>
+template <int kBlocks, FusedRows kRows>
 __device__ inline void convolve_in_place(Number* tile, Number* target, const Word* bands,
                                          const ConvolvedMixingArgs& args, const FusedPlace& place) {
   if constexpr (kRows == FusedRows::Streamed) {
@@ -156,7 +153,7 @@ __device__ inline void convolve_in_place(Number* tile, Number* target, const Wor
 #pragma unroll 1
     for (int m = 0; m < kFusedRows; m += 16) {  // rows above are not read again
       const int offset = m * kFusedPitch<kBlocks>;
-      convolve_rows_in_place<kBlocks, kRows == FusedRows::Exact, kWarps == kFusedWarps ? 4 : 8>(
+      convolve_rows_in_place<kBlocks, kRows == FusedRows::Exact>(
           tile + offset, target + offset, bands, args, place, place.first_row + m);
     }
   }
@@ -178,7 +175,7 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
   for (int n = 0; n < kHeads; ++n) {
     const int head = warp + n * kWarps;
     stream.start(shared + head * head_numbers + lead,
-                 map_lines(args.source, place.first_map + (head < heads ? head : 0)), head < heads);
+                 map_tiles(args.source, place.first_map + (head < heads ? head : 0)), head < heads);
     commit_copies();
   }
 #pragma unroll 1
@@ -189,7 +186,7 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
     const RowNumbers lse2 =
         kKind == MapKind::SoftmaxWeights
             ? RowNumbers(args.lse + static_cast<std::size_t>(map) * extent.tokens,
-                         place.first_row - halo_rows, extent.tokens, kLog2e)
+                         place.first_row - round_up(halo_rows, kMapRows), extent.tokens, kLog2e)
             : RowNumbers();
     if (n + 1 < kHeads) {
       wait_for_copies<kHeads - 1>();
@@ -198,15 +195,14 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
     }
     if (head >= heads) continue;
     if (kKind == MapKind::SoftmaxWeights) {
-      stream.weigh(tile, loaded_key, lse2);
+      stream.weigh(tile, lse2);
     } else {
-      stream.mask(tile, loaded_key);
+      stream.mask(tile);
     }
     __syncwarp();
     const Word* const bands =
         args.tables + (place.unit.heads.in_first + head) * args.query_span * table_words(kBlocks);
-    convolve_in_place<kBlocks, kRows, kWarps>(tile, tile + convolved_lead(head), bands, args,
-                                              place);
+    convolve_in_place<kBlocks, kRows>(tile, tile + convolved_lead(head), bands, args, place);
   }
 }
 
@@ -231,25 +227,25 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
                          const FusedPlace& place) {
   const int heads = args.extent.heads;
   const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
-  const FusedStore store(args.target, place);
-  const RowSlots slots(early_ring_slot(place.first_row, args.target.ring), args.target.ring);
   constexpr int kRowsEach = kFusedRows / kWarps;
-  const int first = first_convolved_row<kRows>(args.query_span);
+  const int first_row = static_cast<int>(threadIdx.x) / kWarp * kRowsEach,
+            above = first_convolved_row<kRows>(args.query_span);
+  const FusedStore store(args.target, place, first_row);
 #pragma unroll 1
   for (int n = 0; n < kRowsEach; ++n) {
-    const int r = static_cast<int>(threadIdx.x) / kWarp * kRowsEach + n, row = place.first_row + r;
+    const int r = first_row + n, row = place.first_row + r;
     if (row >= place.end_row) break;
-    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, args, first, r);
+    const Number* corner = convolved_corner<kBlocks>(shared, head_numbers, args, above, r);
     if (args.convolved.data != nullptr) {
       Points convolved = convolved_points(corner);
       keep_causal_outputs(convolved, row, place.first_key);
-      store(args.convolved, slots(r), convolved);
+      store(args.convolved, n, convolved);
     }
     Points out = mix_convolved<E>(w, corner);
     keep_causal_outputs(out, row, place.first_key);
     if (kKind == MapKind::SoftmaxWeights && args.dropout.threshold > 0)
       drop_outputs<E>(out, args.dropout, place, heads, row);
-    store(args.target, slots(r), out);
+    store(args.target, n, out);
     if (kKind == MapKind::Scores && args.statistics.partials != nullptr) {
       store_mixed_partials(out, args.statistics, place.unit, heads, row, place.first_key);
     }
@@ -257,7 +253,7 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
 }
 
 template <FusedRows kRows>
-constexpr int kForwardWarps = kRows == FusedRows::Exact ? kFewFusedWarps : kFusedWarps;
+constexpr int kForwardWarps = kRows == FusedRows::Streamed ? kFusedWarps : kFewFusedWarps;
 
 /// Blocks a multiprocessor that registers must leave room for: windows of 3 blocks are fused from
 /// compute capability 9.0 on only.

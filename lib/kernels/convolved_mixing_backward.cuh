@@ -9,22 +9,24 @@ namespace mta::kernels {
 
 constexpr int kRowsAWarp = kFusedRows / kFewFusedWarps;  // of a warp
 
-/// Where a lane reads dA of a row in input layout; zeros for heads that the unit does not have.
+/// Where a lane reads dA of rows in input layout; zeros for heads that the unit does not have.
 struct GradientLoad {
-  std::ptrdiff_t offset;  // of head 2q, from the map's data on
+  std::ptrdiff_t offset;  // of head 2q of the first row, from the maps' data on
   int heads;              // of the unit, from head 2q on
-  __device__ GradientLoad(const MapView& view, const FusedPlace& place)
-      : offset((place.first_map + 2 * lane_place().q) * map_stride(view) + place.first_key +
+  /// Of rows from row r of the block on, to a multiple of kMapRows.
+  __device__ GradientLoad(const MapView& view, const FusedPlace& place, int r)
+      : offset(fused_row(view, place, place.first_map + 2 * lane_place().q, r) +
                input_group() * kChunk),
         heads(place.unit.heads.in_count - 2 * lane_place().q) {}
-  __device__ Points operator()(const MapView& view, int slot) const {
-    const Number* const row = view.data + offset + static_cast<std::ptrdiff_t>(slot) * view.pitch;
+  /// The n-th row.
+  __device__ Points operator()(const MapView& view, int n) const {
+    const Number* const row = view.data + offset + n * kTileKeys;
     Points points = {};
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       const int head = n % 2 + n / 2 * 8;
       if (head < heads)
-        points.chunk[n] = *reinterpret_cast<const uint4*>(row + head * map_stride(view));
+        points.chunk[n] = *reinterpret_cast<const uint4*>(row + head * view.numbers);
     }
     return points;
   }
@@ -85,18 +87,17 @@ __device__ void unmix_rows(float (&sums)[2][4], Number* shared, int head_numbers
             rows = min(kRowsAWarp, place.end_row - place.first_row - first);
   if (rows <= 0) return;
   const WeightBlock w = load_weights(args.transposed + place.unit.unit * kMixingBlock);
-  const FusedStore store(args.d_target, place);
-  const GradientLoad load(args.gradient, place);
-  const RowSlots slots(early_ring_slot(place.first_row, args.gradient.ring), args.gradient.ring);
-  Points d_a = load(args.gradient, slots(first));
+  const FusedStore store(args.d_target, place, first);
+  const GradientLoad load(args.gradient, place, first);
+  Points d_a = load(args.gradient, 0);
 #pragma unroll 1
   for (int n = 0; n < rows; ++n) {
     const int r = first + n;
-    const Points next = n + 1 < rows ? load(args.gradient, slots(r + 1)) : Points{};
+    const Points next = n + 1 < rows ? load(args.gradient, n + 1) : Points{};
     keep_causal_inputs(d_a, place.first_row + r, place.first_key);
     Points d_r, d_a_out;
     mix_and_move<E>(d_r, d_a_out, w, d_a);
-    store(args.d_target, slots(r), d_r);
+    store(args.d_target, n, d_r);
     __syncwarp();
     Points r_out = convolved_points(convolved_corner<kBlocks>(
         shared, head_numbers, args, first_convolved_row<kRows>(args.query_span), r));

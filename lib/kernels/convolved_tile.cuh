@@ -6,11 +6,9 @@
 
 namespace mta::kernels {
 
-/// A number of each row of a tile with its halo, two in a lane.
+/// Numbers of 64 rows, two in a lane.
 class RowNumbers {
  public:
-  static constexpr int kRows = kFusedRows + kMaxQuerySpan - 1;
-
   __device__ RowNumbers() {}
   /// factor * source[first_row + r], where there is such a row.
   __device__ RowNumbers(const float* source, int first_row, int tokens, float factor) {
@@ -30,123 +28,172 @@ class RowNumbers {
   float low_ = 0, high_ = 0;
 };
 
-/// Copies one head's tile with its halo, and finishes what it copied: a lane keeps to one 16-byte
-/// column and takes every kStep-th row of it.
+/// Copies one head's tile with its halo, and finishes what it copied: a lane has a piece of every
+/// four rows of the tile's own 64 keys, and one of every sixteen rows of the halos' columns. Lines
+/// are rows from a block's first in memory on: the tile's rows begin `above` lines further.
 template <int kBlocks>
 class HeadTile {
   using Shape = TileShape<kBlocks>;
-  static constexpr int kStep = kWarp / Shape::kChunks;
 
  public:
-  /// Rows first_row + 0..rows-1, keys from `first_key` on; those from `end_row` on, and all of them
-  /// where there is no such head, are zero.
+  /// Rows first_row + 0..rows-1, to a multiple of kMapRows, keys from `first_key` on; those from
+  /// `end_row` on, and all of them where there is no such head, are zero.
   __device__ HeadTile(const MapView& view, int first_row, int rows, int end_row, int first_key,
                       int tokens, int reach)
-      : pitch_(view.pitch),
-        ring_(view.ring),
+      : blocks_(view, first_row),
+        first_row_(first_row),
         rows_(rows),
-        reach_(reach),
+        end_row_(end_row),
+        first_key_(first_key),
         tokens_(tokens),
-        end_row_(end_row) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    column_ = lane % Shape::kChunks * kChunk;
-    line_ = lane / Shape::kChunks < kStep ? lane / Shape::kChunks : rows;
-    key_ = first_key + column_;
-    first_row_ = first_row;
-    // Row r is inside where begin_ <= r < begin_ + count_: not above the map, and not so high that
-    // the diagonal has not come to this column.
-    begin_ = max(key_ - reach, 0) - first_row;
-    const bool outside = key_ < 0 || key_ >= tokens;
-    count_ = outside ? 0 : max(end_row - first_row - begin_, 0);
-    const int slot = early_ring_slot(first_row + view.ring, view.ring);
-    wrap_ = view.ring - slot;  // rows from this one on are at the ring's beginning
-    offset_ = static_cast<std::ptrdiff_t>(slot + line_) * view.pitch + (outside ? 0 : key_);
-  }
+        reach_(reach) {}
 
-  /// `map` as in map_lines. Pieces outside the map (and past `reach`) become zeros.
+  /// `map` as in map_tiles. Pieces outside the map (and past `reach`) become zeros.
   __device__ void start(Number* tile, const Number* map, bool is_head) const {
-    const Number* source = map + offset_;
-    Number* target = tile + line_ * kFusedPitch<kBlocks> + column_;
-    const unsigned count = is_head ? static_cast<unsigned>(count_) : 0u;
-    int r = line_;
-#pragma unroll 1
-    for (int part = 0; part < 2; ++part) {
-      const int end = part == 0 ? min(wrap_, rows_) : rows_;
-#pragma unroll 4
-      for (; r < end; r += kStep) {
-        copy_async(target, source, static_cast<unsigned>(r - begin_) < count);
-        source += kStep * static_cast<std::ptrdiff_t>(pitch_);
-        target += kStep * kFusedPitch<kBlocks>;
-      }
-      source -= static_cast<std::ptrdiff_t>(ring_) * pitch_;
+    if (is_head && is_whole()) {
+      start_whole(tile, map);
+    } else {
+      start_edge(tile, map, is_head);
     }
   }
 
   /// After the copy: exp(M - lse) of what this lane copied, zero outside the map. All lanes call
-  /// together.
-  __device__ void weigh(Number* tile, int first_key, const RowNumbers& lse2) const {
-    if (!is_whole(first_key)) {
+  /// together; lse2 has a number of each line.
+  __device__ void weigh(Number* tile, const RowNumbers& lse2) const {
+    const auto weights = [](uint4 chunk, float own) { return softmax_weights<Half>(chunk, own); };
+    if (!is_whole()) {
       finish_edge(
-          tile, [&](int r) { return lse2.of<RowNumbers::kRows>(r, 0); },
-          [](uint4 chunk, float own) { return softmax_weights<Half>(chunk, own); });
+          tile, [&](int line) { return lse2.of<2 * kWarp>(line, 0); }, weights);
       return;
     }
-    Number* target = tile + line_ * kFusedPitch<kBlocks> + column_;
+    const auto finish = [&](int line, int column, float own) {
+      if (!has_line(line)) return;
+      uint4* piece = reinterpret_cast<uint4*>(place(tile, line, column));
+      *piece = weights(*piece, own);
+    };
 #pragma unroll
-    for (int first = 0; first < RowNumbers::kRows; first += kStep) {
-      if (first >= rows_) break;
-      const float own = lse2.of<kStep>(line_ + first, first);
-      uint4* piece = reinterpret_cast<uint4*>(target + first * kFusedPitch<kBlocks>);
-      if (line_ + first < rows_) *piece = softmax_weights<Half>(*piece, own);
+    for (int block = 0; block < kMostBlocks; ++block) {
+      if (16 * block >= above() + rows_) break;
+#pragma unroll
+      for (int line = 16 * block; line < 16 * block + 16; line += kLines) {
+        if (line + kLines <= above()) continue;
+        finish(line + own_line(), own_column(), lse2.of<kLines>(line + own_line(), line));
+      }
+      const float side = lse2.of<16>(16 * block + side_line(), 16 * block);
+      if (has_side()) finish(16 * block + side_line(), side_column(), side);
     }
   }
   /// The same for M as it is.
-  __device__ void mask(Number* tile, int first_key) const {
-    if (!crosses_edge(first_key)) return;
+  __device__ void mask(Number* tile) const {
+    if (!crosses_edge()) return;
     finish_edge(
         tile, [](int) { return 0.0f; }, [](uint4 chunk, float) { return chunk; });
   }
 
  private:
-  /// `transform(chunk, number_of(row of the tile))` of what this lane copied, zero outside the map.
-  /// All lanes ask for numbers together, also those that have no such row.
-  template <class NumberOf, class Transform>
-  __device__ void finish_edge(Number* tile, NumberOf&& number_of, Transform&& transform) const {
-#pragma unroll 1
-    for (int first = 0; first < rows_; first += kStep) {
-      const int r = line_ + first;
-      const float number = number_of(r);
-      if (r >= rows_ || static_cast<unsigned>(r - begin_) >= static_cast<unsigned>(count_)) {
-        continue;
+  static constexpr int kOwnChunks = kTileKeys / kChunk, kLines = kWarp / kOwnChunks;
+  static constexpr int kMostBlocks = kFusedRows / kMapRows + 1;
+  static_assert(kMaxQuerySpan - 1 <= kMapRows && (kBlocks - 1) * kMapRows <= kWarp);
+
+  /// All of the tile is inside: only the first block may have lines above it.
+  __device__ void start_whole(Number* tile, const Number* map) const {
+    constexpr int kPitch = kFusedPitch<kBlocks>, kRowBytes = kPitch * kNumberBytes;
+    const SharedPlace own(place(tile, own_line(), own_column())),
+        side(place(tile, side_line(), side_column()));
+    const int side_piece = row_place(side_line()) + key_place(first_key_ + side_column() * kChunk) -
+                           own_key_tile() * kMapTile;
+#pragma unroll
+    for (int block = 0; block < kMostBlocks; ++block) {
+      if (16 * block >= above() + rows_) break;
+      const Number* from = map + tile_numbers(blocks_.first_tile(block) + own_key_tile());
+#pragma unroll
+      for (int n = 0; n < 16; n += kLines) {
+        if (block > 0 || n + own_line() >= above()) {
+          own.copy_async((16 * block + n) * kRowBytes, from + lane() * kChunk + n * kTileKeys,
+                         true);
+        }
       }
-      uint4* piece = reinterpret_cast<uint4*>(tile + r * kFusedPitch<kBlocks> + column_);
-      *piece =
-          keep_first(transform(*piece, number), min(tokens_, first_row_ + r + reach_ + 1) - key_);
+      if (has_side() && (block > 0 || side_line() >= above())) {
+        side.copy_async(16 * block * kRowBytes, from + side_piece, true);
+      }
     }
   }
+  __device__ void start_edge(Number* tile, const Number* map, bool is_head) const {
+    for_each_line([&](int line, int column) {
+      const int key = first_key_ + column * kChunk;
+      const bool valid = is_head && has_line(line) && keys_left(line, key) > 0;
+      const std::ptrdiff_t from =
+          tile_numbers(blocks_.first_tile(line / kMapRows)) + row_place(line) + key_place(key);
+      if (has_line(line)) copy_async(place(tile, line, column), map + (valid ? from : 0), valid);
+    });
+  }
+  /// `transform(chunk, number_of(line))` of what this lane copied, zero outside the map. All lanes
+  /// ask for numbers together, also those that have no such line.
+  template <class NumberOf, class Transform>
+  __device__ void finish_edge(Number* tile, NumberOf&& number_of, Transform&& transform) const {
+    for_each_line([&](int line, int column) {
+      const float number = number_of(line);
+      const int left = has_line(line) ? keys_left(line, first_key_ + column * kChunk) : 0;
+      if (left <= 0) return;
+      uint4* piece = reinterpret_cast<uint4*>(place(tile, line, column));
+      *piece = keep_first(transform(*piece, number), left);
+    });
+  }
+  /// visit(line, column) of all that this lane copies, and of lines that the tile does not have.
+  template <class Visit>
+  __device__ void for_each_line(Visit&& visit) const {
+#pragma unroll 1
+    for (int line = own_line(); line < kMostBlocks * kMapRows; line += kLines) {
+      visit(line, own_column());
+    }
+#pragma unroll 1
+    for (int line = side_line(); line < kMostBlocks * kMapRows; line += kMapRows) {
+      visit(has_side() ? line : kMostBlocks * kMapRows, side_column());
+    }
+  }
+
   /// Are there pieces that are partly outside?
-  __device__ bool crosses_edge(int first_key) const {
-    const int end = first_key + Shape::kColumns;
+  __device__ bool crosses_edge() const {
+    const int end = first_key_ + Shape::kColumns;
     return end > first_row_ + reach_ + 1 || end > tokens_;
   }
   /// Are all pieces inside?
-  __device__ bool is_whole(int first_key) const {
-    return first_row_ >= 0 && first_row_ + rows_ <= end_row_ && first_key >= 0 &&
-           !crosses_edge(first_key);
+  __device__ bool is_whole() const {
+    return first_row_ >= 0 && first_row_ + rows_ <= end_row_ && first_key_ >= 0 && !crosses_edge();
+  }
+  __device__ int above() const { return first_row_ & (kMapRows - 1); }
+  __device__ bool has_line(int line) const {
+    return static_cast<unsigned>(line - above()) < static_cast<unsigned>(rows_);
+  }
+  __device__ Number* place(Number* tile, int line, int column) const {
+    return tile + (line - above()) * kFusedPitch<kBlocks> + column * kChunk;
+  }
+  __device__ int keys_left(int line, int key) const {
+    const int row = first_row_ + line - above();
+    if (row < 0 || row >= end_row_ || key < 0) return 0;
+    return min(tokens_, row + reach_ + 1) - key;
+  }
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
+  __device__ int left_columns() const { return (-first_key_ & (kTileKeys - 1)) / kChunk; }
+  __device__ int own_key_tile() const { return key_tile(first_key_ + kTileKeys - 1); }
+  __device__ static int own_line() { return lane() / kOwnChunks; }
+  __device__ int own_column() const { return lane() % kOwnChunks + left_columns(); }
+  __device__ static bool has_side() { return lane() < (kBlocks - 1) * kMapRows; }
+  __device__ static int side_line() { return lane() % kMapRows; }
+  __device__ int side_column() const {
+    const int side = lane() / kMapRows;
+    return side < left_columns() ? side : side + kOwnChunks;
   }
 
-  int pitch_, ring_, rows_, reach_, tokens_, end_row_;
-  int column_, line_, key_, first_row_;
-  int begin_, count_, wrap_;
-  std::ptrdiff_t offset_;
+  MapBlocks blocks_;
+  int first_row_, rows_, end_row_, first_key_, tokens_, reach_;
 };
 
 /// Sixteen rows of a head, whose first input row is `tile`'s first. `bands` are the head's tables,
 /// in memory: the next offset's are on their way while one is used.
-template <int kBlocks, bool kKeysUpToOutput, int kOutputs>
-__device__ inline void convolve_head(float (&out)[kOutputs][4], const Number* tile,
-                                     const Word* bands, int query_span, int slack, int first_row,
-                                     int first_key) {
+template <int kBlocks, bool kKeysUpToOutput>
+__device__ inline void convolve_head(Block& out, const Number* tile, const Word* bands,
+                                     int query_span, int slack, int first_row, int first_key) {
   const Lane lane = lane_place();
   const Number* corner = tile + square_offset(kFusedPitch<kBlocks>);
   const int past = first_key + 2 * lane.q - (first_row + lane.g);
@@ -174,7 +221,6 @@ struct ConvolvedKeys {
       row[half] = {word(0), word(1), word(2), word(3)};
     }
   }
-  ConvolvedKeys() = default;
 };
 
 /// Writes both halves of sixteen rows over the first ones that they were made from.

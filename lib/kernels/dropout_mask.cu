@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kBlockKeys = 8;  // keys of one Philox block
-constexpr std::int64_t kMaxBlocks = std::int64_t{1} << 20;
+constexpr std::int64_t kMostBlocks = std::int64_t{1} << 20;
 
 __global__ void __launch_bounds__(kThreads)
     mask_kernel(const Dropout dropout, const DropoutMask mask) {
@@ -45,7 +45,7 @@ Status dropout_mask(const Dropout& dropout, const DropoutMask& mask, Stream stre
   const std::int64_t count = mask.maps * mask.rows * ((mask.keys + kBlockKeys - 1) / kBlockKeys);
   if (count == 0) return Status::Ok;
   const std::int64_t blocks = (count + kThreads - 1) / kThreads;
-  mask_kernel<<<static_cast<unsigned>(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0,
+  mask_kernel<<<static_cast<unsigned>(blocks < kMostBlocks ? blocks : kMostBlocks), kThreads, 0,
                 stream>>>(dropout, mask);
   const cudaError_t error = cudaGetLastError();
   if (error == cudaSuccess) return Status::Ok;

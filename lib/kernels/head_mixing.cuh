@@ -34,11 +34,9 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
   const UnitWeights<kParts> w(args.weights, place.unit);
   for_each_point_tile<kMixingStages>(
       args,
-      [&](int stage, int row, int key) {
-        pieces.start<kParts>(ring, stage, 0, args.source, pieces.tile(row, key));
-      },
+      [&](int stage, unsigned piece) { pieces.start<kParts>(ring, stage, 0, args.source, piece); },
       [](int) {},
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Mixed mixed;
         clear(mixed);
 #pragma unroll
@@ -46,7 +44,7 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mix_before_kernel(const Mix
           mix_points<Half>(mixed, w[part], ring.inputs(stage, part));
         }
         const Points m = pack_outputs<Half>(mixed);
-        pieces.store(m, args.target, pieces.tile(row, key));
+        pieces.store(m, args.target, piece);
         if (args.statistics.partials != nullptr) {
           store_mixed_partials(m, args.statistics, place, heads, row, key);
         }
@@ -74,14 +72,12 @@ __global__ void __launch_bounds__(kMixingThreads, kMixAfterBlocks<kParts>)
   float lse2[kParts][4];
   for_each_point_tile<kMixingStages>(
       args,
-      [&](int stage, int row, int key) {
-        pieces.start<kParts>(ring, stage, 0, args.source, pieces.tile(row, key));
-      },
+      [&](int stage, unsigned piece) { pieces.start<kParts>(ring, stage, 0, args.source, piece); },
       [&](int row) {
         if (!args.source_is_softmax) return;
         load_row_lse<kParts>(lse2, args, row, place);
       },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Mixed mixed;
         clear(mixed);
 #pragma unroll
@@ -92,7 +88,7 @@ __global__ void __launch_bounds__(kMixingThreads, kMixAfterBlocks<kParts>)
         }
         Points a = pack_outputs<E>(mixed);
         drop_outputs<E>(a, args.dropout, place, heads, row, key);
-        pieces.store(a, args.target, pieces.tile(row, key));
+        pieces.store(a, args.target, piece);
       });
 }
 

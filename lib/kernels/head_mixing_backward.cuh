@@ -92,15 +92,14 @@ __global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
   float lse2[kParts][4];
   for_each_point_tile<kStages>(
       args,
-      [&](int stage, int row, int key) {
-        const std::size_t tile = pieces.tile(row, key);
-        pieces.start<kParts>(ring, stage, 0, args.source, tile);
-        pieces.start<kParts>(ring, stage, kParts, args.gradient, tile);
+      [&](int stage, unsigned piece) {
+        pieces.start<kParts>(ring, stage, 0, args.source, piece);
+        pieces.start<kParts>(ring, stage, kParts, args.gradient, piece);
       },
       [&](int row) {
         if (args.source_is_softmax) load_row_lse<kParts>(lse2, args, row, place);
       },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Mixed mixed;
         clear(mixed);
         Points r_out = {};
@@ -125,11 +124,10 @@ __global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
           accumulate_gram<E>(sums.value[part], r_out, to_output_layout<E>(d_a));
         }
         // In place is safe for one part: the warp has read every head of these points.
-        const std::size_t tile = pieces.tile(row, key);
         drop_outputs<E>(a, args.dropout, place, heads, row, key);
-        pieces.store(a, args.target, tile);
+        pieces.store(a, args.target, piece);
         const Points d_r = pack_outputs<E>(mixed);
-        pieces.store(d_r, args.d_target, tile);
+        pieces.store(d_r, args.d_target, piece);
         if (args.row_dots.partials != nullptr) {
           store_mixed_dots<E>(r_out, d_r, args.row_dots, place, heads, row, key);
         }
@@ -165,17 +163,16 @@ __global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
   float lse2[kParts][4], dots[kParts][4];
   for_each_point_tile<kStages>(
       args,
-      [&](int stage, int row, int key) {
-        const std::size_t tile = pieces.tile(row, key);
-        pieces.start<kParts>(ring, stage, 0, args.mixed, tile);
-        pieces.start<kParts>(ring, stage, kParts, args.gradient, tile);
-        pieces.start<kParts>(ring, stage, 2 * kParts, args.source, tile);
+      [&](int stage, unsigned piece) {
+        pieces.start<kParts>(ring, stage, 0, args.mixed, piece);
+        pieces.start<kParts>(ring, stage, kParts, args.gradient, piece);
+        pieces.start<kParts>(ring, stage, 2 * kParts, args.source, piece);
       },
       [&](int row) {
         load_row_lse<kParts>(lse2, args, row, place);
         load_row_dots<kParts>(dots, args, row, place);
       },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Mixed mixed;
         clear(mixed);
         Points d_m_out = {};
@@ -195,7 +192,7 @@ __global__ void __launch_bounds__(kMixingThreads, kParts == 1 ? 3 : 1)
           for (int n = 0; n < 4; ++n) c.chunk[n] = convert_chunk<Half, E>(c.chunk[n]);
           accumulate_gram<E>(sums.value[part], d_m_out, c);
         }
-        pieces.store(pack_outputs<E>(mixed), args.d_target, pieces.tile(row, key));
+        pieces.store(pack_outputs<E>(mixed), args.d_target, piece);
       });
   finish_mixing_sums<kParts>(sums, args.sums, args, shared_pieces);
 }

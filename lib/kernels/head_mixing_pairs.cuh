@@ -94,18 +94,18 @@ class LanePieces : public CopiedPieces {
     first_ = map * map_numbers() + kChunk * lane_group();
   }
   /// Stores pieces in input layout: each instruction four whole heads.
-  __device__ void store(const Points& points, const MapView& view, std::size_t tile) const {
+  __device__ void store(const Points& points, const MapView& view, unsigned piece) const {
 #pragma unroll
     for (int slot = 0; slot < 4; ++slot) {
       const int step = slot % 2 + slot / 2 * 8;  // heads from the lane's first on
       if (input_head(0, 0) - copied_head() + step >= room()) continue;
-      *reinterpret_cast<uint4*>(view.data + first_ + tile + step * map_numbers()) =
+      *reinterpret_cast<uint4*>(piece_address(view, first_, piece) + step * map_numbers()) =
           points.chunk[slot];
     }
   }
 
  private:
-  std::size_t first_;  // the lane's first head and key
+  std::int64_t first_;  // the lane's first head and key
 };
 
 /// Keeps a lane's keys up to `last`, counted from the first of its group.

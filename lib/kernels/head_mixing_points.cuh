@@ -168,7 +168,9 @@ __device__ inline MixingPlace mixing_place(const MixingArgs& args) {
 class PointWalk {
  public:
   __device__ explicit PointWalk(const MixingArgs& args)
-      : tokens_(args.extent.tokens),
+      : shape_(args.source.shape),
+        shift_(ring_slot(args.extent.rows.begin, shape_.ring()) - args.extent.rows.begin),
+        tokens_(args.extent.tokens),
         strip_tiles_(args.strip_tiles),
         first_tile_(static_cast<int>(blockIdx.x) * args.strip_tiles),
         row_(args.extent.rows.begin + static_cast<int>(blockIdx.y) * args.rows_a_block +
@@ -182,6 +184,10 @@ class PointWalk {
   __device__ bool starts_row() const { return tile_ == first_tile_; }
   __device__ int row() const { return row_; }
   __device__ int key() const { return tile_ * kTileKeys; }
+  /// The row's first piece in the tile, from the map's first piece on.
+  __device__ unsigned piece() const {
+    return row_piece_ + static_cast<unsigned>(tile_) * kMapPieces;
+  }
   __device__ void next() {
     if (++tile_ < end_tile_) return;
     row_ += kMixingWarps;
@@ -194,23 +200,30 @@ class PointWalk {
     tile_ = first_tile_;
     for (; row_ < end_row_; row_ += kMixingWarps) {
       end_tile_ = min(first_tile_ + strip_tiles_, key_tiles(row_, tokens_, 0));
-      if (first_tile_ < end_tile_) return;
+      if (first_tile_ < end_tile_) break;
     }
+    const int slot = row_ + shift_, ring = shape_.ring();
+    const int block = (slot < ring ? slot : slot - ring) / kMapRows;
+    row_piece_ = static_cast<unsigned>(shape_.first_tile(block)) * kMapPieces +
+                 static_cast<unsigned>(row_place(slot) / kChunk);
   }
 
+  MapShape shape_;
+  int shift_;  // from a row to its slot, but for the ring's end
   int tokens_, strip_tiles_, first_tile_, row_, end_row_, tile_ = 0, end_tile_ = 0;
+  unsigned row_piece_ = 0;  // the row's first piece in its block's first tile
 };
 
-/// Calls start(stage, row, key) kStages - 1 tiles before tile(stage, row, key), and visit(row) at
-/// each new row. The warp meets when its copies have come and when a tile has been used: lanes may
-/// read what others have copied.
+/// Calls start(stage, piece) kStages - 1 tiles before tile(stage, row, key, piece), and visit(row)
+/// at each new row; `piece` is where the row begins in the tile. The warp meets when its copies
+/// have come and when a tile has been used: lanes may read what others have copied.
 template <int kStages, class Start, class Row, class Tile>
 __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start, Row&& visit,
                                            Tile&& tile) {
   PointWalk walk(args), ahead(args);
   const auto start_next = [&](int stage) {
     if (ahead.valid()) {
-      start(stage, ahead.row(), ahead.key());
+      start(stage, ahead.piece());
       ahead.next();
     }
     commit_copies();
@@ -224,7 +237,7 @@ __device__ inline void for_each_point_tile(const MixingArgs& args, Start&& start
     if (walk.starts_row()) visit(walk.row());
     wait_for_copies<kAhead>();
     __syncwarp();
-    tile(stage, walk.row(), walk.key());
+    tile(stage, walk.row(), walk.key(), walk.piece());
   }
 }
 

@@ -99,24 +99,16 @@ class TileRing {
 class CopiedPieces {
  public:
   __device__ CopiedPieces(const MapView& shape, const MixingArgs& args, const MixingPlace& place)
-      : room_(place.heads.in_count - copied_head()),
-        ring_(shape.ring),
-        pitch_(shape.pitch),
-        shift_(ring_slot(args.extent.rows.begin, ring_) - args.extent.rows.begin) {
+      : room_(place.heads.in_count - copied_head()), map_(shape.numbers) {
     const int map = place.batch * args.extent.heads + place.heads.in_first + copied_head();
-    map_ = static_cast<std::size_t>(ring_) * pitch_;
     first_ = map * map_ + kChunk * copied_group();
   }
-  /// Offset of a row of the extent and a tile's first key, the same for all maps.
-  __device__ std::size_t tile(int row, int key) const {
-    const int slot = row + shift_;
-    return static_cast<std::size_t>(slot < ring_ ? slot : slot - ring_) * pitch_ + key;
-  }
-  /// Copies tiles first_tile.. of the ring, one for each 16 heads of the unit.
+  /// Copies tiles first_tile.. of the ring, one for each 16 heads of the unit. `piece`: as of
+  /// PointWalk, the same for all maps.
   template <int kParts, int kTiles, class Groups>
   __device__ void start(const TileRing<kTiles, Groups>& ring, int stage, int first_tile,
-                        const MapView& view, std::size_t tile) const {
-    const Number* source = view.data + first_ + tile;
+                        const MapView& view, unsigned piece) const {
+    const Number* source = piece_address(view, first_, piece);
 #pragma unroll(kParts == 1 ? 4 : 1)  // wide groups: fewer addresses at a time
     for (int part = 0; part < kParts; ++part) {
 #pragma unroll
@@ -128,13 +120,16 @@ class CopiedPieces {
   }
 
  protected:
-  __device__ std::size_t map_numbers() const { return map_; }
+  /// `first` numbers from a piece of the first map on.
+  __device__ static Number* piece_address(const MapView& view, std::int64_t first, unsigned piece) {
+    return view.data + first + static_cast<std::int64_t>(piece) * kChunk;
+  }
+  __device__ std::int64_t map_numbers() const { return map_; }
   __device__ int room() const { return room_; }
 
  private:
-  int room_;  // heads from the first that the lane copies to the unit's end
-  int ring_, pitch_, shift_;
-  std::size_t map_, first_;  // numbers of a map; the lane's first head and key
+  int room_;                  // heads from the first that the lane copies to the unit's end
+  std::int64_t map_, first_;  // numbers of a map; the lane's first head and key
 };
 
 /// Where this lane stores what it has in output layout, in maps of the same shape.
@@ -145,8 +140,8 @@ class OutputPieces : public CopiedPieces {
     const int map = place.batch * args.extent.heads + place.heads.out_first + lane_place().g;
     first_ = map * map_numbers() + kChunk * lane_place().q;
   }
-  __device__ void store(const Points& points, const MapView& view, std::size_t tile) const {
-    Number* const target = view.data + first_ + tile;
+  __device__ void store(const Points& points, const MapView& view, unsigned piece) const {
+    Number* const target = piece_address(view, first_, piece);
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       if (n / 2 * 8 >= heads_) continue;
@@ -156,8 +151,8 @@ class OutputPieces : public CopiedPieces {
   }
 
  private:
-  int heads_;          // from the lane's first to the block's end
-  std::size_t first_;  // the lane's first head and key
+  int heads_;           // from the lane's first to the block's end
+  std::int64_t first_;  // the lane's first head and key
 };
 
 }  // namespace mta::kernels

@@ -155,7 +155,9 @@ constexpr int kBackwardBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     kBlocks > 2 ? 2 : 3;
 #else
-    kBlocks > 3 ? 2 : 4;
+    kBlocks > 3   ? 2
+    : kBlocks > 2 ? 3
+                  : 4;
 #endif
 
 /// Grid: (strips, row tiles x offset groups, maps). The blocks of group 0 write dX; each adds its
@@ -182,11 +184,11 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
   Word* table = reinterpret_cast<Word*>(shared + backward_tile_bytes(kBlocks, args.query_span) / 2);
   // Rows past these are of a later chunk: their memory still holds older rows.
   const int end_of_input = min(extent.rows.end + args.query_span - 1, extent.tokens);
-  const TileStream<Shape::kChunks, Shape::kPitch> d_output(args.d_output, map, first_row, rows,
-                                                           end_of_input, extent.tokens, 0);
-  using Source = TileStream<kTileKeys / kChunk, kStagePitch, kTileRows>;
-  const Source source(args.source, map, first_row, kTileRows, extent.rows.end, extent.tokens,
-                      extent.reach);
+  constexpr int kMostRows = kTileRows + kMaxQuerySpan - 1;
+  const TileStream<Shape::kChunks, Shape::kPitch, kMostRows, false> d_output(
+      args.d_output, map, first_row, rows, end_of_input, extent.tokens, 0);
+  using Source = TileStream<kTileKeys / kChunk, kStagePitch, kTileRows, false>;
+  const Source source(args.source, map, d_output, kTileRows, extent.rows.end, extent.reach);
   const auto start = [&](int tile) {
     Number* stage = shared + (tile - first_tile) % 2 * stage_numbers;
     d_output.start(stage, tile * kTileKeys - args.window.halo);
@@ -244,8 +246,11 @@ __global__ void __launch_bounds__(kConvolutionThreads, kBackwardBlocks<kBlocks>)
       store_row_dots<E>(out, own, args.dots, map, first_row, extent.rows.end, tile);
     }
     __syncthreads();  // all have read X: a warp's 16 rows of it become its stage
-    const StoreRows target(args.target, map, first_row + warp * 16, extent.rows.end);
-    store_block<E>(out, own + warp * 16 * kStagePitch, target, map, first_key, {});
+    const StoreRows target(args.target, map, source.blocks().first_tile(warp),
+                           first_row + warp * 16, extent.rows.end);
+    if (target.reach_key(first_key, extent.reach)) {
+      store_block<E>(out, own + warp * 16 * kStagePitch, target, map, first_key, {});
+    }
   }
   __syncthreads();
   float* slot = args.sums +

@@ -144,10 +144,10 @@ __device__ void step_down(Word (&done)[2], StreamSums<kBlocks, kSpan>& sums, con
 /// A warp's walk down its segment.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
 __device__ void stream_segment(StreamSums<kBlocks, kSpan>& sums, Number* ring,
-                               const ConvolutionBackwardArgs& args, const StreamSegment& segment) {
+                               const ConvolutionBackwardArgs& args, const StreamSegment& segment,
+                               const RowPlaces& places) {
   constexpr bool kWeights = kKind == MapKind::SoftmaxWeights;
   const StreamLanes lanes(args.window.halo);
-  const RowPlaces places(args.target, segment.first_row);
   const StreamCopies<kBlocks> copies(args, segment, places, ring);
   const StreamTarget target(args, segment, places);
   StreamWeights<E> weights(args, segment);
@@ -183,77 +183,78 @@ __device__ void stream_segment(StreamSums<kBlocks, kSpan>& sums, Number* ring,
   wait_for_copies<0>();
 }
 
-/// Adds the diagonals of all warps' sums to this block's slot, in a fixed order.
+/// Adds the diagonals of a warp's sums to its slot, in a fixed order. `scratch` is its ring.
 template <int kBlocks, int kSpan>
 __device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums, float* scratch, float* slot,
                             int query_span, const KeyWindow& window) {
-  constexpr int kSquare = 8 * kBlocks * 8, kWarpSums = kSpan * kSquare;
+  constexpr int kSquare = 8 * kBlocks * 8;
   const Lane lane = lane_place();
-  float* own = scratch + static_cast<int>(threadIdx.x) / kWarp * kWarpSums;
+  __syncwarp();
 #pragma unroll
   for (int e = 0; e < 4; ++e) {
     const int half = e / 2, place = lane.g * 8 + 2 * lane.q + e % 2;
 #pragma unroll
-    for (int a = 0; a < kSpan; ++a) own[a * kSquare + half * 64 + place] = sums.taps[a][e];
+    for (int a = 0; a < kSpan; ++a) scratch[a * kSquare + half * 64 + place] = sums.taps[a][e];
 #pragma unroll
     for (int n = 0; n < StreamSums<kBlocks, kSpan>::kTails; ++n) {
-      own[(2 * n + half) * kSquare + 128 + place] = sums.tails[n][e];
+      scratch[(2 * n + half) * kSquare + 128 + place] = sums.tails[n][e];
     }
   }
-  __syncthreads();
-  for (int tap = static_cast<int>(threadIdx.x); tap < query_span * window.span;
-       tap += kStreamThreads) {
+  __syncwarp();
+  for (int tap = static_cast<int>(threadIdx.x) % kWarp; tap < query_span * window.span;
+       tap += kWarp) {
     const int a = tap / window.span, b = tap % window.span;
+    const float* square = scratch + a * kSquare;
     float sum = 0;
-    for (int warp = 0; warp < kStreamTiles; ++warp) {
-      const float* square = scratch + warp * kWarpSums + a * kSquare;
 #pragma unroll
-      for (int key = 0; key < 8; ++key) sum += square[(key + window.slack + b) * 8 + key];
-    }
+    for (int key = 0; key < 8; ++key) sum += square[(key + window.slack + b) * 8 + key];
     slot[(query_span - 1 - a) * window.span + window.span - 1 - b] += sum;  // flipped back
   }
 }
 
 /// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
+template <int kBlocks, int kSpan, MapKind kKind>
 constexpr int kStreamBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     3;
 #else
-    4;
+    kBlocks > 2 && kSpan > 2 && kKind == MapKind::Scores ? 3 : 4;
 #endif
 
-/// Grid: (strips of kStreamTiles key tiles, segments of rows, maps); a warp takes one key tile.
+/// Grid: (key tiles, segments of rows, maps by kStreamWarps): the warps of a block have as much to
+/// do, each in a map of its own.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
-__global__ void __launch_bounds__(kStreamThreads, kStreamBlocks)
+__global__ void __launch_bounds__(kStreamThreads, (kStreamBlocks<kBlocks, kSpan, kKind>))
     convolution_streamed_kernel(const ConvolutionBackwardArgs args) {
   wait_for_previous_kernel();
   const Extent& extent = args.extent;
-  const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0),
-            map = static_cast<int>(blockIdx.z);
   const int begin = extent.rows.begin + static_cast<int>(blockIdx.y) * args.block_rows;
   const int end = min(begin + args.block_rows, extent.rows.end);
-  const int first_tile = static_cast<int>(blockIdx.x) * kStreamTiles;
-  if (first_tile * kTileKeys >= end) return;
+  const int tile = static_cast<int>(blockIdx.x), first_row = max(begin, tile * kTileKeys);
+  if (first_row >= end) return;
   Number* const shared = dynamic_shared<Number>();
-  const int tile = first_tile + warp;
-  const StreamSegment segment = {map, tile, tile * kTileKeys, max(begin, tile * kTileKeys), end};
-  StreamSums<kBlocks, kSpan> sums;
-  if (segment.first_row < end) {
-    load_bands(sums.band, args, map % extent.heads);
-    stream_segment<E, kBlocks, kSpan, kKind>(sums, shared + warp * kRingNumbers, args, segment);
-  }
+  const RowPlaces places(args.target, first_row,
+                         reinterpret_cast<unsigned*>(shared + kStreamWarps * kRingNumbers));
   __syncthreads();
+  const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0),
+            map = static_cast<int>(blockIdx.z) * kStreamWarps + warp;
+  if (map >= extent.maps) return;
+  Number* const ring = shared + warp * kRingNumbers;
+  const StreamSegment segment = {map, tile, tile * kTileKeys, first_row, end};
+  StreamSums<kBlocks, kSpan> sums;
+  load_bands(sums.band, args, map % extent.heads);
+  stream_segment<E, kBlocks, kSpan, kKind>(sums, ring, args, segment, places);
   const int block = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
   float* slot = args.sums + (static_cast<std::size_t>(map) * args.slots + block) * args.query_span *
                                 args.window.span;
-  finish_taps(sums, reinterpret_cast<float*>(shared), slot, args.query_span, args.window);
+  finish_taps(sums, reinterpret_cast<float*>(ring), slot, args.query_span, args.window);
 }
 
 template <class E, int kBlocks, int kSpan>
 void launch_streamed(MapKind kind, const ConvolutionBackwardArgs& args, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(args.extent.last_key_tiles(), kStreamTiles)),
+  const dim3 grid(static_cast<unsigned>(args.extent.last_key_tiles()),
                   static_cast<unsigned>(ceil_div(args.extent.rows.size(), args.block_rows)),
-                  static_cast<unsigned>(args.extent.maps));
+                  static_cast<unsigned>(ceil_div(args.extent.maps, kStreamWarps)));
   const int bytes = streamed_shared_bytes();
   if (kind == MapKind::Scores) {
     launch(convolution_streamed_kernel<E, kBlocks, kSpan, MapKind::Scores>, grid, kStreamThreads,

@@ -2,7 +2,7 @@
 // its sums, nothing else.
 #pragma once
 
-#include "lib/kernels/host_device.h"
+#include "lib/kernels/tile_plan.h"
 
 namespace mta::kernels {
 
@@ -42,8 +42,8 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
 /// in all its maps: a segment reads c_q-1 rows more and fills its pipeline, but half of rows x
 /// tiles are causal, and the card should have several warps for each place that it has.
 MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int tiles) {
-  constexpr int kShortest = 64, kLongest = 256, kEnoughWarps = 8192;
-  int segment = kLongest;
+  constexpr int kShortest = 64, kEnoughWarps = 2560;
+  int segment = kLongestSegment;
   while (segment > kShortest &&
          static_cast<long long>(rows) * tiles < 2LL * segment * kEnoughWarps) {
     segment /= 2;

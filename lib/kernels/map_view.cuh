@@ -22,23 +22,43 @@ void allow_shared_bytes(Kernel kernel, int bytes) {
   }
 }
 
+/// A map's tiles.
+__device__ inline Number* map_tiles(const MapView& view, int map) {
+  return view.data + map * view.numbers;
+}
+/// Numbers of `tiles` tiles.
+__device__ inline std::ptrdiff_t tile_numbers(int tiles) {
+  return static_cast<std::ptrdiff_t>(tiles) * kMapTile;
+}
+/// The first tile of the block of 16 rows that `row` is in.
+__device__ inline int row_tile(const MapView& view, int row) {
+  return view.shape.first_tile(early_ring_slot(row / kMapRows, view.shape.blocks));
+}
+/// Key 0 of a row; other keys are key_place(key) further.
 __device__ inline Number* map_row(const MapView& view, int map, int row) {
-  const auto line = static_cast<std::size_t>(map) * view.ring + ring_slot(row, view.ring);
-  return view.data + line * view.pitch;
+  return map_tiles(view, map) + tile_numbers(row_tile(view, row)) + row_place(row);
 }
 
-/// Slots of the rows first_row + r, 0 <= r < ring, without a division for each.
-struct RowSlots {
-  int first, ring;
-  __device__ RowSlots(const MapView& view, int first_row)
-      : RowSlots(ring_slot(first_row + view.ring, view.ring), view.ring) {}
-  __device__ RowSlots(int first_slot, int ring_rows) : first(first_slot), ring(ring_rows) {}
-  __device__ int operator()(int r) const { return first + r < ring ? first + r : first + r - ring; }
+/// Blocks of 16 rows, the n-th from that of `first_row` >= -kMapRows on, without a division for
+/// each.
+struct MapBlocks {
+  MapShape shape;
+  int first;
+  __device__ MapBlocks(const MapView& view, int first_row)
+      : shape(view.shape), first(ring_slot((first_row >> 4) + shape.blocks, shape.blocks)) {
+    static_assert(kMapRows == 1 << 4);
+  }
+  __device__ int first_tile(int n) const {
+    const int block = first + n;
+    return shape.first_tile(block < shape.blocks ? block : block - shape.blocks);
+  }
+  /// Do `count` blocks from the n-th on follow each other in steps of tiles_of(first + n)? Blocks
+  /// of triangular maps do so that begin with a tile of 64 rows, or the block above one; but for
+  /// the fifth, which is a tile further where the first begins a tile.
+  __device__ bool has_steps(int n, int count) const {
+    return first + n + count <= shape.blocks && (shape.growth == 0 || ((first + n + 1) & 2) == 0);
+  }
 };
-
-__device__ inline Number* map_lines(const MapView& view, int map) {
-  return view.data + static_cast<std::size_t>(map) * view.ring * view.pitch;
-}
 
 __device__ inline const Number* tensor_row(const TensorView& x, int map, int heads, int token) {
   return static_cast<const Number*>(x.data) + map / heads * x.batch_stride +
@@ -93,52 +113,53 @@ __device__ void load_tokens(Number* target, const TensorView& x, int map, int he
   }
 }
 
-/// A written map, read in 64x64 tiles from `first_row` >= 0 on. The block has kLoadThreads threads.
+/// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows. The block
+/// has kLoadThreads threads: each copies its piece of every 16 rows.
 class WrittenMap {
  public:
   __device__ WrittenMap(const MapView& view, int map, int first_row, int end, int tokens, int reach)
-      : lines_(map_lines(view, map) + column()),
-        slots_(view, first_row),
-        pitch_(view.pitch),
+      : pieces_(map_tiles(view, map) + static_cast<int>(threadIdx.x) * kChunk),
+        blocks_(view, first_row),
         first_row_(first_row),
         end_(end),
         tokens_(tokens),
         reach_(reach) {}
 
   /// Rows first_row + offset.. of a tile into rows of 72 numbers; zeros from row `end` on and past
-  /// what a row has written. `offset` is at most the ring's length.
+  /// what a row has written. `offset` is a multiple of kTileRows, at most the ring's length.
   __device__ void load(Number* target, int offset, int first_key) const {
-    const int row = first_row_ + offset, slot = slots_(offset);
-    const Number* source = lines_ + first_key;
-    target += line() * kStagePitch + column();
-    if (row + kTileRows <= end_ && slot + kTileRows <= slots_.ring &&
+    const int row = first_row_ + offset, block = offset / kMapRows;
+    target += line() * kStagePitch + static_cast<int>(threadIdx.x) % kChunks * kChunk;
+    if (row + kTileRows <= end_ && blocks_.has_steps(block, kTileRows / kMapRows) &&
         first_key < written_keys(row, tokens_, reach_)) {
-      source += static_cast<std::size_t>(slot + line()) * pitch_;
+      const Number* source =
+          pieces_ +
+          tile_numbers(blocks_.shape.first_tile(blocks_.first + block) + key_tile(first_key));
+      const std::ptrdiff_t step = tile_numbers(blocks_.shape.tiles_of(blocks_.first + block));
 #pragma unroll
-      for (int r = 0; r < kTileRows; r += kLines) {
-        copy_async(target, source, true);
-        target += kLines * kStagePitch, source += static_cast<std::ptrdiff_t>(kLines) * pitch_;
+      for (int r = 0; r < kTileRows; r += kMapRows) {
+        copy_async(target + r * kStagePitch, source, true);
+        source += step;
       }
       return;
     }
 #pragma unroll 1
-    for (int r = line(); r < kTileRows; r += kLines) {
-      const bool valid = row + r < end_ && first_key < written_keys(row + r, tokens_, reach_);
-      copy_async(target,
-                 source + (valid ? static_cast<std::size_t>(slots_(offset + r)) * pitch_ : 0),
-                 valid);
-      target += kLines * kStagePitch;
+    for (int r = 0; r < kTileRows; r += kMapRows) {
+      const int own = row + r + line();
+      const bool valid = own < end_ && first_key < written_keys(own, tokens_, reach_);
+      const int tile = blocks_.first_tile(block + r / kMapRows) + key_tile(first_key);
+      copy_async(target + r * kStagePitch, pieces_ + (valid ? tile_numbers(tile) : 0), valid);
     }
   }
 
  private:
-  static constexpr int kChunks = kTileKeys / kChunk, kLines = kLoadThreads / kChunks;
+  static constexpr int kChunks = kTileKeys / kChunk;
+  static_assert(kLoadThreads * kChunk == kMapTile, "a thread has one piece of a tile in memory");
   __device__ static int line() { return static_cast<int>(threadIdx.x) / kChunks; }
-  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks * kChunk; }
 
-  const Number* lines_;
-  RowSlots slots_;
-  int pitch_, first_row_, end_, tokens_, reach_;
+  const Number* pieces_;
+  MapBlocks blocks_;
+  int first_row_, end_, tokens_, reach_;
 };
 
 /// The two numbers of a word, kept where the flag is set.
@@ -269,20 +290,23 @@ __device__ inline void finish_softmax_tile(Number* tile, int first_row, int end,
 }
 
 /// Where a warp writes its 16 rows in 16-byte pieces: lane n takes piece n % 8 of rows n / 8 + 0,
-/// 4, 8, 12. `first_row` is a multiple of 16, and rings end at such rows, so that no warp's rows
-/// wrap around.
+/// 4, 8, 12. `first_row` is a multiple of 16: the rows are a block in memory.
 struct StoreRows {
-  static constexpr int kRows = 16, kRowsAPass = kWarp / 8;
-  Number* first;  // this lane's piece of its first row, at key 0
-  int pitch, first_row, count;
+  static constexpr int kRows = kMapRows, kRowsAPass = kWarp / 8;
+  Number* first;  // this lane's piece of its first row in the block's first tile
+  int first_row, count;
   __device__ StoreRows(const MapView& view, int map, int first_row_, int end)
-      : first(map_row(view, map, first_row_) + static_cast<std::size_t>(line()) * view.pitch +
-              column()),
-        pitch(view.pitch),
+      : StoreRows(view, map, row_tile(view, first_row_), first_row_, end) {}
+  /// The same where the block's first tile is known.
+  __device__ StoreRows(const MapView& view, int map, int first_tile, int first_row_, int end)
+      : first(map_tiles(view, map) + tile_numbers(first_tile) +
+              static_cast<int>(threadIdx.x) % kWarp * kChunk),
         first_row(first_row_),
         count(min(kRows, end - first_row_)) {}
   __device__ static int line() { return static_cast<int>(threadIdx.x) % kWarp / 8; }
   __device__ static int column() { return static_cast<int>(threadIdx.x) % 8 * kChunk; }
+  /// Does the last of the rows reach this key? Memory may have no such tile where none does.
+  __device__ bool reach_key(int key, int reach) const { return key < first_row + kRows + reach; }
 };
 
 /// Applies dropout to this lane's pieces of a block in `stage`.
@@ -296,20 +320,20 @@ __device__ void drop_pieces(Number* stage, const StoreRows& rows, int map, int f
   }
 }
 
-/// Writes the 16 rows that a warp has in `stage` in 16-byte pieces.
+/// Writes the 16 rows that a warp has in `stage` in 16-byte pieces; one of them reaches the keys.
 template <class E>
 __device__ void store_pieces(Number* stage, const StoreRows& rows, int map, int first_key,
                              const DropoutArgs& dropout) {
   __syncwarp();
   if (dropout.threshold > 0) drop_pieces<E>(stage, rows, map, first_key, dropout);
   const Number* piece = stage + StoreRows::line() * kStagePitch + StoreRows::column();
-  Number* target = rows.first + first_key;
+  Number* target = rows.first + tile_numbers(key_tile(first_key));
 #pragma unroll
   for (int r = 0; r < StoreRows::kRows; r += StoreRows::kRowsAPass) {
     if (r + StoreRows::line() < rows.count) {
-      *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(piece + r * kStagePitch);
+      *reinterpret_cast<uint4*>(target + r * kTileKeys) =
+          *reinterpret_cast<const uint4*>(piece + r * kStagePitch);
     }
-    target += static_cast<std::ptrdiff_t>(StoreRows::kRowsAPass) * rows.pitch;
   }
 }
 

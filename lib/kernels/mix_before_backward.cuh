@@ -98,20 +98,19 @@ __global__ void __launch_bounds__(kMixingThreads, 3)
   RowOfHeads known;
   for_each_point_tile<2>(
       args,
-      [&](int stage, int row, int key) {
-        const std::size_t tile = pieces.tile(row, key);
-        pieces.start<1>(ring, stage, 0, args.gradient, tile);
-        pieces.start<1>(ring, stage, 1, args.source, tile);
+      [&](int stage, unsigned piece) {
+        pieces.start<1>(ring, stage, 0, args.gradient, piece);
+        pieces.start<1>(ring, stage, 1, args.source, piece);
       },
       [&](int row) {
         load_row_lse<1>(known.lse2, args, row, place);
         load_row_dots<1>(known.dots, args, row, place);
       },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Points d_c, d_m;
         unmix_tile<E>(d_c, d_m, w, transposed, ring.inputs(stage, 1), ring.inputs(stage, 0), known,
                       row - key);
-        pieces.store(d_c, args.d_target, pieces.tile(row, key));
+        pieces.store(d_c, args.d_target, piece);
         Points c = ring.outputs(stage, 1);
         keep_causal_outputs(c, row, key);
 #pragma unroll

@@ -41,10 +41,9 @@ struct AlonePass {
   __device__ RowNumbers lse(const MixingArgs& args) const {
     return {table(args, 0), args, place, args.lse, args.extent.tokens, 0, kLog2e, INFINITY};
   }
-  __device__ void start(const MixingArgs& args, int stage, int row, int key) const {
-    const std::size_t tile = pieces.tile(row, key);
-    pieces.template start<1>(ring, stage, 0, args.source, tile);
-    if (kMaps > 1) pieces.template start<1>(ring, stage, 1, args.gradient, tile);
+  __device__ void start(const MixingArgs& args, int stage, unsigned piece) const {
+    pieces.template start<1>(ring, stage, 0, args.source, piece);
+    if (kMaps > 1) pieces.template start<1>(ring, stage, 1, args.gradient, piece);
   }
 };
 
@@ -89,8 +88,8 @@ __global__ void __launch_bounds__(kMixingThreads, 4)
   const WeightBlock w = load_weights(args.weights + pass.place.unit * kMixingBlock);
   ExponentialSum sums[2];
   for_each_point_tile<kAloneForwardStages>(
-      args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); }, [](int) {},
-      [&](int stage, int row, int key) {
+      args, [&](int stage, unsigned piece) { pass.start(args, stage, piece); }, [](int) {},
+      [&](int stage, int row, int key, unsigned) {
         Mixed m;
         mix_tile(m, w, pass.ring.inputs(stage, 0));
         if (key + kTileKeys - 1 > row) replace_past(m, row - key, -INFINITY);
@@ -124,9 +123,9 @@ __global__ void __launch_bounds__(kMixingThreads, 4) mixed_dots_kernel(const Mix
   float lse2[2];
   HeadGram<E> gram;
   for_each_point_tile<kAloneBackwardStages>(
-      args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
+      args, [&](int stage, unsigned piece) { pass.start(args, stage, piece); },
       [&](int row) { row_lse.read(lse2, row, [](int n) { return lane_place().g + 8 * n; }); },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned) {
         Points d_a = pass.ring.outputs(stage, 1);
         Mixed p;
         mix_tile(p, before, pass.ring.inputs(stage, 0));
@@ -192,9 +191,9 @@ __global__ void __launch_bounds__(kMixingThreads, 5)
   const RowNumbers row_lse = pass.lse(args);
   float lse2[4];
   for_each_point_tile<kAloneForwardStages>(
-      args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
+      args, [&](int stage, unsigned piece) { pass.start(args, stage, piece); },
       [&](int row) { read_slots(lse2, row_lse, row); },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         const Points s = pass.ring.inputs(stage, 0);
         const int last = row - key - kChunk * lane_group();
         Points a;
@@ -208,7 +207,7 @@ __global__ void __launch_bounds__(kMixingThreads, 5)
           }
         });
         if (kDropout) drop_pieces<E>(a, args.dropout, place, args.extent.heads, row, key);
-        pass.pieces.store(a, args.source, pass.pieces.tile(row, key));
+        pass.pieces.store(a, args.source, piece);
       });
 }
 
@@ -251,11 +250,21 @@ struct GradientTile {
   }
 };
 
+/// Blocks a multiprocessor that registers must leave room for. Code for compute capability 8 spills
+/// a few at three.
+template <bool kDropout>
+constexpr int kMixedGradientBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    2;
+#else
+    kDropout ? 2 : 3;
+#endif
+
 /// A = dropout(W P) in the place of S and dS = W^T dM, with dM = P (dR - D), in the place of dA,
 /// and the gradient of the mixing before softmax. The random numbers of dropout take the registers
 /// of a block.
 template <class E, bool kDropout>
-__global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
+__global__ void __launch_bounds__(kMixingThreads, kMixedGradientBlocks<kDropout>)
     mixed_gradients_kernel(const MixingAloneArgs args) {
   wait_for_previous_kernel();
   if (!block_has_tiles(args)) return;
@@ -266,21 +275,20 @@ __global__ void __launch_bounds__(kMixingThreads, kDropout ? 2 : 3)
                                                       args.dot_rows, args.extent.rows.begin, 1, 0);
   float lse2[4], dots[4];
   for_each_point_tile<kAloneBackwardStages>(
-      args, [&](int stage, int row, int key) { pass.start(args, stage, row, key); },
+      args, [&](int stage, unsigned piece) { pass.start(args, stage, piece); },
       [&](int row) {
         read_slots(lse2, row_lse, row);
         read_slots(dots, row_dots, row);
       },
-      [&](int stage, int row, int key) {
+      [&](int stage, int row, int key, unsigned piece) {
         Points a = pass.ring.inputs(stage, 0), d_s = pass.ring.inputs(stage, 1);
         with_diagonal(row, key, [&](auto diagonal) {
           gradients.template operator()<decltype(diagonal)::value>(
               a, d_s, lse2, dots, row - key - kChunk * lane_group());
         });
-        const std::size_t tile = pass.pieces.tile(row, key);
-        pass.pieces.store(d_s, args.gradient, tile);
+        pass.pieces.store(d_s, args.gradient, piece);
         if (kDropout) drop_pieces<E>(a, args.dropout, place, args.extent.heads, row, key);
-        pass.pieces.store(a, args.source, tile);
+        pass.pieces.store(a, args.source, piece);
       });
   if (args.sums != nullptr) {
     finish_mixing_sums<1>(gradients.sums, args.sums, args, pass.shared);

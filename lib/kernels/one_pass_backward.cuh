@@ -54,7 +54,7 @@ using BackwardTotals = float[max_of(kDim / 8, kSumAccumulators)][4];
 struct alignas(kLogitRowBytes) LogitRow {
   float lse2;  // in base 2; infinite past the last token, where all weights are zero
   float dot;   // D
-  int slot;    // in the maps, of the rows that this block writes
+  int tile;    // the first of its block of 16 rows in the maps, of the rows that this block writes
 };
 
 /// Where a warp works.
@@ -78,7 +78,7 @@ struct BackwardPlace {
   }
   /// Its own rows of a map.
   __device__ MapRows rows_of(const MapView& view, int end_row) const {
-    return {view, map, row_of_line(lines()).slot, end_row - first_row - lines()};
+    return {view, map, row_of_line(lines()).tile, end_row - first_row - lines()};
   }
   __device__ const Word* table() const {
     return reinterpret_cast<const Word*>(shared + Shape::kTables);
@@ -88,7 +88,7 @@ struct BackwardPlace {
   }
 };
 
-/// D, lse and slot of a warp's rows of C, from dO in shared memory and O.
+/// D, lse and tile of a warp's rows of C, from dO in shared memory and O.
 template <class E, int kDim>
 __device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
   const Lane lane = lane_place();
@@ -114,7 +114,7 @@ __device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardP
     }
     dot = quad_sum(dot);
     if (lane.q == 0) {
-      at.row(half) = {lse2, dot, ring_slot(row, args.weights.ring)};
+      at.row(half) = {lse2, dot, row_tile(args.weights, row)};
     }
   }
   __syncwarp();

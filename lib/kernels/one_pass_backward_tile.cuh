@@ -154,12 +154,12 @@ __device__ void carry_front(const Number* from, Number* to) {
   __syncwarp();
 }
 
-/// Where a warp writes rows of a map: `slot` is of the first, the others follow.
+/// Where a warp writes the 16 rows of a block in memory, which begins at a tile of the map.
 struct MapRows {
-  Number* lines;
-  int pitch, slot, count;
-  __device__ MapRows(const MapView& view, int map, int first_slot, int rows)
-      : lines(map_lines(view, map)), pitch(view.pitch), slot(first_slot), count(rows) {}
+  Number* tiles;
+  int first_tile, count;
+  __device__ MapRows(const MapView& view, int map, int tile, int rows)
+      : tiles(map_tiles(view, map)), first_tile(tile), count(rows) {}
 };
 
 /// Writes 16 rows of a map, keys first_key.. up to `end_key`, in 16-byte pieces of whole lines, by
@@ -173,14 +173,15 @@ __device__ void store_words(const Word (&words)[kColumns][2], Number* stage, con
   put_words<0, kPitch>(words, stage);
   __syncwarp();
   const Number* piece = stage + line * kPitch + column;
-  Number* target = rows.lines + static_cast<std::ptrdiff_t>(rows.slot + line) * rows.pitch + key;
+  Number* target = rows.tiles + tile_numbers(rows.first_tile + key_tile(key)) + row_place(line) +
+                   (key & (kTileKeys - 1));
   const bool is_in = key >= 0 && key < end_key;
 #pragma unroll
   for (int r = 0; r < 16; r += kLines) {
     if (is_in && r + line < rows.count) {
-      *reinterpret_cast<uint4*>(target) = *reinterpret_cast<const uint4*>(piece + r * kPitch);
+      *reinterpret_cast<uint4*>(target + r * kTileKeys) =
+          *reinterpret_cast<const uint4*>(piece + r * kPitch);
     }
-    target += static_cast<std::ptrdiff_t>(kLines) * rows.pitch;
   }
   __syncwarp();
 }

@@ -82,6 +82,13 @@ __device__ inline void load_two_blocks_transposed(Word (&r)[2], const Number* ro
                : "r"(shared_address(row))
                : "memory");
 }
+/// Stores 16 bytes to device memory as one: words that were made one by one the compiler may also
+/// store so.
+__device__ inline void store_piece(Number* target, const uint4& x) {
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(target), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
+}
 /// Copies 16 bytes to shared memory without waiting; zeros when not `valid` (the source must still
 /// be an address).
 __device__ inline void copy_async(Number* target, const Number* source, bool valid) {

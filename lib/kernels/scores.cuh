@@ -203,6 +203,7 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
     }
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
+      if (!rows[b].reach_key(tile * kTileKeys, extent.reach)) continue;
       store_pieces<Target>(stage + 16 * b * kStagePitch, rows[b], map, tile * kTileKeys,
                            args.dropout);
     }

@@ -87,17 +87,20 @@ MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int 
 // --- the same where rows stream through a warp ---
 
 constexpr int kMaxStreamedSpan = 6, kMaxStreamedBlocks = 3;
-constexpr int kStreamTiles = 4;  // of keys: a warp each
-constexpr int kStreamThreads = 32 * kStreamTiles;
+constexpr int kStreamWarps = 4;  // of a block, a map each
+constexpr int kStreamThreads = 32 * kStreamWarps;
 /// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte
 /// sectors.
 constexpr int kRingGroups = 4, kRingGroupRows = 6;
 constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
 constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
-/// The rings; the sums of all warps take their place at the end.
+/// Rows from a segment's first on that are asked for: its own, and what the ring runs ahead.
+constexpr int kStreamRows = kLongestSegment + kRingGroups * kRingGroupRows;
+/// The rings, which the sums of their warps follow, and the places of rows.
 MTA_HOST_DEVICE constexpr int streamed_shared_bytes() {
   constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
-  return kStreamTiles * max_of(kNumberBytes * kRingNumbers, kSums);
+  static_assert(kSums <= kNumberBytes * kRingNumbers);
+  return kStreamWarps * kNumberBytes * kRingNumbers + kWordBytes * kStreamRows;
 }
 
 // --- forward in one pass ---

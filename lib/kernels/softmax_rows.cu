@@ -78,14 +78,16 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-/// Walks a row in 8-key chunks up to the end of its last tile: visit(key, causal keys in the
-/// chunk).
+/// Walks a row in 8-key chunks up to the end of its last tile: visit(key, its place from the row's
+/// key 0 on, is it inside, causal keys in the chunk).
 template <class Visit>
 __device__ void for_each_chunk_of_row(const Extent& extent, int row, Visit&& visit) {
+  constexpr int kKeys = kWarp * kChunk;  // at a time
   const int end = written_keys(row, extent.tokens, 0);
-  for (int key = static_cast<int>(threadIdx.x) % kWarp * kChunk;
-       key < round_up(end, kWarp * kChunk); key += kWarp * kChunk) {
-    visit(key, key < end, row + 1 - key);
+  const int first = static_cast<int>(threadIdx.x) % kWarp * kChunk;
+  std::size_t place = key_place(first);
+  for (int key = first; key < round_up(end, kKeys); key += kKeys, place += key_place(kKeys)) {
+    visit(key, place, key < end, row + 1 - key);
   }
 }
 
@@ -97,14 +99,14 @@ __global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const Poin
   const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
   if (row >= extent.rows.end) return;
   const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
-  for_each_chunk_of_row(extent, row, [&](int key, bool inside, int causal) {
+  for_each_chunk_of_row(extent, row, [&](int key, std::size_t place, bool inside, int causal) {
     float dot = 0;
     if (inside) {
-      const uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + key);
+      const uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + place);
       uint4 p = keep_first(softmax_weights<E>(m, lse2), causal);
       if (kDots) {
         const uint4 d = keep_first(
-            *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + key), causal);
+            *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + place), causal);
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           const float2 x = unpack<E>((&p.x)[n]), y = unpack<E>((&d.x)[n]);
@@ -112,7 +114,7 @@ __global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const Poin
         }
       }
       if (args.dropout.threshold > 0) p = drop<E>(p, args.dropout, map, row, key);
-      *reinterpret_cast<uint4*>(map_row(args.target, map, row) + key) = p;
+      *reinterpret_cast<uint4*>(map_row(args.target, map, row) + place) = p;
     }
     if (kDots) {  // eight lanes share a tile
       for (int step = 4; step > 0; step /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
@@ -131,15 +133,15 @@ __global__ void __launch_bounds__(kRowThreads) softmax_backward_kernel(const Poi
   const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
   const float dot =
       args.dots[static_cast<std::size_t>(map) * args.dot_rows + row - extent.rows.begin];
-  for_each_chunk_of_row(extent, row, [&](int key, bool inside, int causal) {
+  for_each_chunk_of_row(extent, row, [&](int, std::size_t place, bool inside, int causal) {
     if (!inside) return;
-    uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + key);
-    const uint4 d = *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + key);
+    uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + place);
+    const uint4 d = *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + place);
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
       (&m.x)[n] = softmax_gradient_pair<E>((&m.x)[n], (&d.x)[n], lse2, dot);
     }
-    *reinterpret_cast<uint4*>(map_row(args.target, map, row) + key) = keep_first(m, causal);
+    *reinterpret_cast<uint4*>(map_row(args.target, map, row) + place) = keep_first(m, causal);
   });
 }
 

@@ -17,10 +17,11 @@
 
 namespace mta::kernels {
 
-/// Maps [maps, ring, pitch] of 16-bit numbers; row i of a map lies at slot i mod ring.
+/// Maps of 16-bit numbers, `numbers` from one to the next.
 struct MapView {
   std::uint16_t* data;
-  int ring, pitch;
+  std::int64_t numbers;
+  MapShape shape;
 };
 
 /// A [B, H, T, d] tensor that starts at the chunk's first batch element.
@@ -177,7 +178,7 @@ struct ConvolutionBackwardArgs {
   float* sums;  // [maps, slots, c_q * c_k]
   int slots, strips;
   int strip_tiles, block_rows;  // of a block
-  RowDots dots;  // of source and target, with SoftmaxWeights
+  RowDots dots;                 // of source and target, with SoftmaxWeights
 };
 
 /// kBlocks: 8-column blocks of the key window that the kernel is built for.

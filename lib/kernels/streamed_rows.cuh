@@ -20,30 +20,34 @@ struct StreamSegment {
   int map, tile, first_key, first_row, end_row;
 };
 
-/// Where rows lie in the maps of a launch, which all have one shape: with map_column all that knows
-/// how maps lie in memory.
+/// Where rows lie in the maps of a launch, which all have one shape: a table for a block's segment
+/// of rows, in pieces of 16 bytes from the map's begin on. With map_column all that knows how maps
+/// lie in memory.
 class RowPlaces {
  public:
-  __device__ RowPlaces(const MapView& view, int first_row)
-      : ring_(static_cast<unsigned>(view.ring)),
-        row_bytes_(static_cast<unsigned>(view.pitch) * kNumberBytes),
-        shift_(ring_slot(first_row, view.ring) - first_row) {}
-  /// The place in `row` that `column` is in row slot 0; `row` is less than a ring's length past
-  /// first_row.
+  /// `table` has room for kStreamRows; the block meets before it is used.
+  __device__ RowPlaces(const MapView& view, int first_row, unsigned* table)
+      : row_0_(table - first_row) {
+    const MapBlocks blocks(view, first_row);
+    for (int n = static_cast<int>(threadIdx.x); n < kStreamRows; n += kStreamThreads) {
+      const int row = first_row + n,
+                tile = blocks.first_tile(row / kMapRows - first_row / kMapRows);
+      table[n] =
+          static_cast<unsigned>(tile) * kMapPieces + static_cast<unsigned>(row_place(row) / kChunk);
+    }
+  }
+  /// The place in `row` that `column` is in row 0 of the map; `row` is among those of the table.
   template <class Place>
   __device__ Place* operator()(Place* column, int row) const {
-    const unsigned slot = static_cast<unsigned>(row + shift_), wrapped = slot - ring_;
-    return reinterpret_cast<Place*>(reinterpret_cast<char*>(column) +
-                                    static_cast<std::size_t>(slot < wrapped ? slot : wrapped) *
-                                        row_bytes_);
+    constexpr std::size_t kPieceBytes = kChunk * kNumberBytes;
+    return column + row_0_[row] * (kPieceBytes / sizeof(Place));
   }
 
  private:
-  unsigned ring_, row_bytes_;
-  int shift_;
+  const unsigned* row_0_;
 };
 __device__ inline Number* map_column(const MapView& view, int map, int key) {
-  return map_lines(view, map) + key;
+  return map_tiles(view, map) + key_place(key);
 }
 
 /// Numbers from a row's begin in the ring: X, then dY from its left halo on, so that the tile's own
@@ -88,7 +92,7 @@ class StreamCopies {
         places_(places),
         tile_(map_column(is_x() ? args.source : args.d_output, segment.map,
                          segment.first_key + tile_key()) +
-              tile_row() * args.target.pitch),
+              tile_row() * kTileKeys),
         halo_(map_column(args.d_output, segment.map, max(halo_key(), 0))),
         tile_target_(ring + tile_row() * kRingPitch + tile_key() +
                      (is_x() ? 0 : ring_d_y(args.window.halo) + args.window.halo)),
@@ -239,13 +243,13 @@ template <class E>
 class StreamWeights {
  public:
   __device__ StreamWeights(const ConvolutionBackwardArgs& args, const StreamSegment& segment)
-      : args_(args), segment_(segment), next_lse2_(lse2_of(segment.first_row)) {}
+      : args_(args), segment_(segment), next_lse_(lse_of(segment.first_row)) {}
 
   /// In rows row.. of the ring, which must be asked for in order.
   __device__ void make(Number* rows, int row) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const float lse2 = next_lse2_;
-    next_lse2_ = lse2_of(row + kGroupRows);
+    const float lse2 = next_lse_ * kLog2e;
+    next_lse_ = lse_of(row + kGroupRows);
 #pragma unroll
     for (int r = 0; r < kGroupRows; r += 2) {
       const float own = __shfl_sync(0xFFFFFFFFu, lse2, r + lane / 16);
@@ -285,15 +289,14 @@ class StreamWeights {
 
  private:
   /// Of row `row` + lane; infinite, so that weights are 0, past the segment.
-  __device__ float lse2_of(int row) const {
+  __device__ float lse_of(int row) const {
     const int own = row + static_cast<int>(threadIdx.x) % kWarp % 8;
-    return own < segment_.end_row ? args_.lse[segment_.map * args_.extent.tokens + own] * kLog2e
-                                  : INFINITY;
+    return own < segment_.end_row ? args_.lse[segment_.map * args_.extent.tokens + own] : INFINITY;
   }
 
   const ConvolutionBackwardArgs& args_;
   const StreamSegment& segment_;
-  float next_lse2_;
+  float next_lse_;  // on its way: what is made of it waits for it
 };
 
 }  // namespace mta::kernels

@@ -3,7 +3,7 @@
 //
 // A map is [rows i, keys j]. It is cut into tiles of 64 keys (anchored at key 0) and 64 rows
 // (anchored at the first row of a stage's range). Memory holds a ring of rows: row i lies at slot i
-// mod ring.
+// mod ring. In memory the tiles are of 16 rows (`MapShape`).
 #pragma once
 
 #include "lib/kernels/host_device.h"
@@ -13,11 +13,13 @@ namespace mta::kernels {
 constexpr int kTileRows = 64;
 constexpr int kTileKeys = 64;
 constexpr int kProductRows = 2 * kTileRows;  // of a block that multiplies q, k or v: 32 a warp
-constexpr int kFusedRows = 32;   // of a block that convolves and mixes all heads of a unit
-constexpr int kChunk = 8;        // keys in 16 bytes: the unit of loads and of column halos
-constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
-constexpr int kLagUnit = 16;     // lags of stages are multiples of the matrix unit's rows
-constexpr int kMaxBlocks = 6;    // of a key window: c_k = 32 with the worst padding
+constexpr int kFusedRows = 32;        // of a block that convolves and mixes all heads of a unit
+constexpr int kMapRows = 16;          // of a tile in memory
+constexpr int kChunk = 8;             // keys in 16 bytes: the unit of loads and of column halos
+constexpr int kLongestSegment = 256;  // of rows that a warp of the streamed convolution walks
+constexpr int kMixingWarps = 4;       // of a mixing block: each takes every fourth of its rows
+constexpr int kLagUnit = 16;          // lags of stages are multiples of the matrix unit's rows
+constexpr int kMaxBlocks = 6;         // of a key window: c_k = 32 with the worst padding
 constexpr int kBuiltBlocks[] = {2, 3, kMaxBlocks};  // that a convolution is built for
 constexpr int kBuiltParts[] = {1, 2, 4};            // 16-head blocks that a mixing is built for
 
@@ -57,10 +59,52 @@ MTA_HOST_DEVICE constexpr int loaded_columns(int blocks) {
 
 /// Row i's place in a ring of rows; i >= 0.
 MTA_HOST_DEVICE constexpr int ring_slot(int row, int ring) { return row % ring; }
-/// The same without a division for the first two times around, of more instructions in all.
+/// The same without a division for the first two times around, in more code.
 MTA_HOST_DEVICE constexpr int early_ring_slot(int row, int ring) {
   return row < ring ? row : row < 2 * ring ? row - ring : row % ring;
 }
+
+constexpr int kMapTile = kMapRows * kTileKeys;  // numbers of a tile in memory, 2 KB
+constexpr int kMapPieces = kMapTile / kChunk;   // the same in pieces of 16 bytes
+
+/// How a map lies in memory: in tiles of 16 rows x 64 keys, each contiguous, row after row; tile
+/// after tile along the keys; block after block of 16 rows. Where all rows of a map are kept, its
+/// blocks have tiles up to their last row's diagonal and kMapRows - 1 keys past it, and no more:
+///
+///   block   tiles               block b has (b + 1) / 4 + 1
+///   0 .. 2  0
+///   3 .. 6  1  2
+///   7 ..10  3  4  5   ...
+struct MapShape {
+  int blocks;  // of kMapRows rows
+  int width;   // tiles of the first block
+  int growth;  // 1: four blocks have a tile more than the four above them; 0: all have as many
+  MTA_HOST_DEVICE constexpr int ring() const { return blocks * kMapRows; }
+  /// The first tile of a block; of one past the last: all tiles.
+  MTA_HOST_DEVICE constexpr int first_tile(int block) const {
+    const int next = block + 1, fours = next >> 2;
+    return block * width + growth * fours * (next - 2 * fours - 2);  // sum of b / 4 up to `block`
+  }
+  /// From a block's first tile to the next block's: its tiles.
+  MTA_HOST_DEVICE constexpr int tiles_of(int block) const {
+    return width + growth * ((block + 1) >> 2);
+  }
+  MTA_HOST_DEVICE constexpr int tiles() const { return first_tile(blocks); }
+};
+/// Of `rows` rows, or a few more.
+MTA_HOST_DEVICE constexpr MapShape map_shape(int rows, int key_tiles, bool is_triangular) {
+  return {ceil_div(rows, kMapRows), is_triangular ? 1 : key_tiles, is_triangular ? 1 : 0};
+}
+
+/// The tile of a key along the keys, also for keys before the first.
+MTA_HOST_DEVICE constexpr int key_tile(int key) { return key >> 6; }
+static_assert(kTileKeys == 1 << 6);
+/// Where a key stands in a row of tiles, from the row's key 0 on.
+MTA_HOST_DEVICE constexpr int key_place(int key) {
+  return key_tile(key) * kMapTile + (key & (kTileKeys - 1));
+}
+/// Where a row, or its slot, stands in its block's tiles.
+MTA_HOST_DEVICE constexpr int row_place(int row) { return (row & (kMapRows - 1)) * kTileKeys; }
 
 /// Is (i, j) an entry of a causal map whose rows reach `reach` keys past the diagonal?
 MTA_HOST_DEVICE constexpr bool in_map(int row, int key, int tokens, int reach) {

@@ -20,10 +20,10 @@ struct RingMap {
   std::vector<double> data;
 
   RingMap(int maps, const WorkspacePlan& plan)
-      : ring(plan.ring),
-        pitch(plan.pitch),
-        data(static_cast<std::size_t>(maps) * static_cast<std::size_t>(plan.ring) *
-                 static_cast<std::size_t>(plan.pitch),
+      : ring(plan.shape.ring()),
+        pitch(plan.keys()),
+        data(static_cast<std::size_t>(maps) * static_cast<std::size_t>(plan.shape.ring()) *
+                 static_cast<std::size_t>(plan.keys()),
              std::numeric_limits<double>::quiet_NaN()) {}
   double& at(int map, int row, int key) {
     const auto line = static_cast<std::size_t>(map) * static_cast<std::size_t>(ring) +

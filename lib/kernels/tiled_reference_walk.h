@@ -121,7 +121,7 @@ class Walk {
 
   /// The slot of the block that has row i and key j, of those that cover `rows`.
   int sum_slot(RowRange rows, int i, int j, int block_rows, int strip_keys) const {
-    return (i - rows.begin) / block_rows * ceil_div(plan_.pitch, strip_keys) + j / strip_keys;
+    return (i - rows.begin) / block_rows * ceil_div(plan_.keys(), strip_keys) + j / strip_keys;
   }
 
   /// sums[row, column] += sum over the map of row_map[row] column_map[column].

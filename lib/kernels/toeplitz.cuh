@@ -27,47 +27,50 @@ struct TileShape {
 };
 
 /// Copies tiles of one map and one range of rows to shared memory while others are worked on. A
-/// thread keeps to one 16-byte column of the tile, so that it can finish what it copied without a
-/// barrier.
-template <int kChunks, int kPitch, int kMostRows = kTileRows + kMaxQuerySpan - 1>
+/// tile's own 64 keys are copied 16 rows at a time, a whole tile in memory with a piece for each
+/// thread; its halos of kSides columns 16 bytes wide come after them. A thread finishes what it
+/// copied, without a barrier.
+template <int kChunks, int kPitch, int kMostRows = kTileRows + kMaxQuerySpan - 1,
+          bool kRowsAbove = true>
 class TileStream {
  public:
+  /// Rows from the last multiple of kMapRows on must be no more than kMostRows, rounded up to it;
+  /// without `kRowsAbove` first_row is such a multiple.
   __device__ TileStream(const MapView& view, int map, int first_row, int rows, int end_row,
                         int tokens, int reach)
-      : lines_(map_lines(view, map)),
-        slots_(view, first_row),
-        pitch_(view.pitch),
+      : tiles_(map_tiles(view, map)),
+        blocks_(view, first_row),
         first_row_(first_row),
         rows_(rows),
         end_row_(end_row),
         tokens_(tokens),
-        reach_(reach),
-        whole_rows_(first_row >= 0 && first_row + rows <= end_row &&
-                    slots_.first + rows <= view.ring) {}
+        reach_(reach) {}
+
+  /// The same rows of another map.
+  template <int kOtherChunks, int kOtherPitch, int kOtherRows>
+  __device__ TileStream(const MapView& view, int map,
+                        const TileStream<kOtherChunks, kOtherPitch, kOtherRows, kRowsAbove>& other,
+                        int rows, int end_row, int reach)
+      : tiles_(map_tiles(view, map)),
+        blocks_(other.blocks_),
+        first_row_(other.first_row_),
+        rows_(rows),
+        end_row_(end_row),
+        tokens_(other.tokens_),
+        reach_(reach) {}
 
   /// Starts the copy of keys first_key.. of all rows; 16-byte pieces outside the map (and past
   /// `reach`) become zeros.
   __device__ void start(Number* tile, int first_key) const {
-    const int key = first_key + column() * kChunk;
-    tile += column() * kChunk;
     if (is_whole(first_key)) {
-      const Number* source =
-          lines_ + static_cast<std::size_t>(slots_.first + first_line()) * pitch_ + key;
-      tile += first_line() * kPitch;
-#pragma unroll
-      for (int pass = 0; pass < kMostPasses; ++pass) {
-        if (first_line() + pass * kLinesAPass < rows_) copy_async(tile, source, true);
-        tile += kLinesAPass * kPitch, source += static_cast<std::ptrdiff_t>(kLinesAPass) * pitch_;
-      }
-      return;
-    }
-#pragma unroll 1
-    for (int r = first_line(); r < rows_; r += kLinesAPass) {
-      const bool valid = keys_left(r, key) > 0;
-      copy_async(tile + r * kPitch,
-                 lines_ + (valid ? static_cast<std::size_t>(slots_(r)) * pitch_ + key : 0), valid);
+      start_whole(tile, first_key);
+    } else {
+      start_edge(tile, first_key);
     }
   }
+
+  /// The blocks in memory of its rows.
+  __device__ const MapBlocks& blocks() const { return blocks_; }
 
   /// Does a tile have pieces that are partly outside?
   __device__ bool crosses_edge(int first_key) const {
@@ -87,37 +90,113 @@ class TileStream {
   }
 
  private:
-  static constexpr int kLinesAPass = kConvolutionThreads / kChunks,
-                       kMostPasses = ceil_div(kMostRows, kLinesAPass);
+  template <int, int, int, bool>
+  friend class TileStream;
+
+  static constexpr int kOwnChunks = kTileKeys / kChunk, kSides = kChunks - kOwnChunks;
+  static constexpr int kPasses = ceil_div(kMostRows, kMapRows);
+  // Of the halos: a thread keeps to a column. The last few threads may have none.
+  static constexpr int kSideLines = kSides > 0 ? kConvolutionThreads / max_of(kSides, 1) : 1,
+                       kSidePasses = kSides > 0 ? ceil_div(kMostRows, kSideLines) : 0;
+  static_assert(kConvolutionThreads * kChunk == kMapTile);
+
+  /// All of a tile is inside, and its blocks of rows are at equal steps in memory.
+  __device__ void start_whole(Number* tile, int first_key) const {
+    const int n = thread(), line = n / kOwnChunks - above();
+    const int block = blocks_.first;
+    const Number* source =
+        tiles_ + n * kChunk +
+        tile_numbers(blocks_.shape.first_tile(block) + key_tile(first_key + kTileKeys - 1));
+    const std::ptrdiff_t step = tile_numbers(blocks_.shape.tiles_of(block));
+    Number* target = tile + line * kPitch + own_column(n, first_key) * kChunk;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      if (pass == 4 && above() == 0) source += tile_numbers(blocks_.shape.growth);
+      if (has_row(line + pass * kMapRows)) {
+        copy_async(target + pass * kMapRows * kPitch, source, true);
+      }
+      source += step;
+    }
+    const int column = side_column(n, first_key), key = first_key + column * kChunk;
+#pragma unroll
+    for (int pass = 0; pass < kSidePasses; ++pass) {
+      const int r = side_line(n) + pass * kSideLines;
+      if (r < rows_) copy_async(tile + r * kPitch + column * kChunk, tiles_ + place(r, key), true);
+    }
+  }
+  __device__ void start_edge(Number* tile, int first_key) const {
+    const int n = thread();
+    const auto start_piece = [&](int r, int column) {
+      const int key = first_key + column * kChunk;
+      const bool valid = keys_left(r, key) > 0;
+      copy_async(tile + r * kPitch + column * kChunk, tiles_ + (valid ? place(r, key) : 0), valid);
+    };
+#pragma unroll 1
+    for (int r = n / kOwnChunks - above(); r < rows_; r += kMapRows) {
+      if (r >= 0) start_piece(r, own_column(n, first_key));
+    }
+    if constexpr (kSides > 0) {
+#pragma unroll 1
+      for (int r = side_line(n); r < rows_; r += kSideLines) {
+        start_piece(r, side_column(n, first_key));
+      }
+    }
+  }
 
   template <bool kWhole, class Transform>
   __device__ void finish_pieces(Number* tile, int first_key, Transform&& transform) const {
-    const int key = first_key + column() * kChunk;
-    tile += first_line() * kPitch + column() * kChunk;
-#pragma unroll
-    for (int pass = 0; pass < kMostPasses; ++pass, tile += kLinesAPass * kPitch) {
-      const int r = first_line() + pass * kLinesAPass;
-      if (r >= rows_) return;
-      const int left = kWhole ? kChunk : keys_left(r, key);
-      if (left <= 0) continue;
-      uint4* piece = reinterpret_cast<uint4*>(tile);
+    const int n = thread();
+    const auto finish_piece = [&](int r, int column) {
+      const int left = kWhole ? kChunk : keys_left(r, first_key + column * kChunk);
+      if (left <= 0) return;
+      uint4* piece = reinterpret_cast<uint4*>(tile + r * kPitch + column * kChunk);
       uint4 chunk = transform(*piece, r);
       if (left < kChunk) chunk = keep_first(chunk, left);
       *piece = chunk;
+    };
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int r = n / kOwnChunks - above() + pass * kMapRows;
+      if (has_row(r)) finish_piece(r, own_column(n, first_key));
+    }
+#pragma unroll
+    for (int pass = 0; pass < kSidePasses; ++pass) {
+      const int r = side_line(n) + pass * kSideLines;
+      if (r < rows_) finish_piece(r, side_column(n, first_key));
     }
   }
-  /// Is all of a tile inside, and one row after the other in memory?
-  __device__ bool is_whole(int first_key) const {
-    return whole_rows_ && first_key >= 0 && !crosses_edge(first_key);
-  }
 
+  /// Is all of a tile inside, and are its rows at equal steps in memory?
+  __device__ bool is_whole(int first_key) const {
+    return first_row_ >= 0 && first_row_ + rows_ <= end_row_ && first_key >= 0 &&
+           !crosses_edge(first_key) && blocks_.has_steps(0, ceil_div(above() + rows_, kMapRows));
+  }
   /// Made anew for each tile: in loops that are short of registers it is better than kept.
   __device__ static int thread() { return in_register(static_cast<int>(threadIdx.x)); }
-  __device__ static int column() { return thread() % kChunks; }
+  /// Rows of the first block in memory that are above the first row.
+  __device__ int above() const { return kRowsAbove ? first_row_ & (kMapRows - 1) : 0; }
+  __device__ bool has_row(int r) const {
+    return static_cast<unsigned>(r) < static_cast<unsigned>(rows_);
+  }
+  /// Columns of the tile before its own keys.
+  __device__ static int left_columns(int first_key) {
+    return kSides == 0 ? 0 : (-first_key & (kTileKeys - 1)) / kChunk;
+  }
+  __device__ static int own_column(int n, int first_key) {
+    return n % kOwnChunks + left_columns(first_key);
+  }
+  __device__ static int side_column(int n, int first_key) {
+    const int side = n / kSideLines;
+    return side < left_columns(first_key) ? side : side + kOwnChunks;
+  }
   /// The last few threads have no column of their own.
-  __device__ int first_line() const {
-    const int line = thread() / kChunks;
-    return line < kLinesAPass ? line : rows_;
+  __device__ int side_line(int n) const {
+    return n < max_of(kSides, 1) * kSideLines ? n % kSideLines : rows_;
+  }
+  /// A piece in memory, from the map's tiles on.
+  __device__ std::ptrdiff_t place(int r, int key) const {
+    const int line = above() + r;
+    return tile_numbers(blocks_.first_tile(line / kMapRows)) + row_place(line) + key_place(key);
   }
   __device__ int keys_left(int r, int key) const {
     const int row = first_row_ + r;
@@ -125,10 +204,9 @@ class TileStream {
     return min(tokens_, row + reach_ + 1) - key;
   }
 
-  const Number* lines_;
-  RowSlots slots_;
-  int pitch_, first_row_, rows_, end_row_, tokens_, reach_;
-  bool whole_rows_;  // all in the map, and one after the other in memory
+  const Number* tiles_;
+  MapBlocks blocks_;
+  int first_row_, rows_, end_row_, tokens_, reach_;
 };
 
 /// Copies a head's pair tables [c_q, table_words] to shared memory.

@@ -54,9 +54,9 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   if (map >= extent.maps) return;
   const int first_key = static_cast<int>(blockIdx.y) * kProductRows;
   const int end_key = min(first_key + kProductRows, extent.tokens);
-  // The first row that reaches the block; tiles of rows start at it, so that no row is read in
-  // vain.
-  const int begin = max(first_key - extent.reach, extent.rows.begin);
+  // The first row that reaches the block, at the beginning of its block in memory; tiles of rows
+  // start there, so that few rows are read in vain.
+  const int begin = max(first_key - round_up(extent.reach, kMapRows), extent.rows.begin);
   const int tiles = ceil_div(extent.rows.end - begin, kTileRows);
   if (tiles <= 0) return;
   const WrittenMap weights(args.map, map, begin, extent.rows.end, extent.tokens, extent.reach);

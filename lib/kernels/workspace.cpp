@@ -155,12 +155,11 @@ WorkspacePlan chunk_plan(const Problem& p, const Flight& flight, int rows, int s
   plan.head_group = flight.heads;
   plan.rows = min_of(rows, p.tokens);
   plan.launch = filled(p.launch, plan.rows);
-  plan.ring = max_of(min_of(plan.rows + spare_rows, p.tokens), kTileRows + spare_rows);
-  plan.pitch = round_up(p.tokens, kTileKeys);
-  plan.key_tiles = plan.pitch / kTileKeys;
-  plan.map_bytes =
-      product(2, static_cast<std::size_t>(flight.batches * flight.heads),
-              static_cast<std::size_t>(plan.ring), static_cast<std::size_t>(plan.pitch));
+  plan.key_tiles = ceil_div(p.tokens, kTileKeys);
+  const int ring = max_of(min_of(plan.rows + spare_rows, p.tokens), kTileRows + spare_rows);
+  plan.shape = map_shape(ring, plan.key_tiles, plan.rows >= p.tokens);
+  plan.map_bytes = product(2, static_cast<std::size_t>(flight.batches * flight.heads),
+                           static_cast<std::size_t>(map_numbers(plan.shape)));
   return plan;
 }
 
@@ -185,14 +184,14 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& fli
 /// The backward in one pass: P and dS, and a slot of sums for each row tile.
 WorkspacePlan one_pass_plan_with(const Problem& p, const Flight& flight, int rows) {
   WorkspacePlan plan = chunk_plan(p, flight, rows, 0);
-  plan.launch.convolution_keys = plan.pitch;  // a block walks all keys
+  plan.launch.convolution_keys = plan.keys();  // a block walks all keys
   Layout layout;
   take_tables(p, Direction::Backward, layout, plan);
   plan.weights = layout.take(plan.map_bytes);
   plan.d_scores = layout.take(plan.map_bytes);
   plan.sums_begin = layout.used();
   const Convolution& conv = p.conv_before;
-  plan.blocks_before = {false, kTileRows, plan.pitch, convolution_sum_slots(plan)};
+  plan.blocks_before = {false, kTileRows, plan.keys(), convolution_sum_slots(plan)};
   plan.conv_sums_before =
       layout.take(product(sizeof(float), static_cast<std::size_t>(flight.batches * p.heads),
                           static_cast<std::size_t>(plan.blocks_before.slots),
@@ -228,8 +227,8 @@ ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
     return {false, kTileRows, plan.launch.convolution_keys, convolution_sum_slots(plan)};
   }
   const int warps_a_row = plan.batch_group * plan.head_group * plan.key_tiles;
-  const int rows = streamed_rows(plan.rows, warps_a_row), keys = kStreamTiles * kTileKeys;
-  return {true, rows, keys, ceil_div(plan.rows + kSpareRows, rows) * ceil_div(plan.pitch, keys)};
+  const int rows = streamed_rows(plan.rows, warps_a_row), keys = kTileKeys;
+  return {true, rows, keys, ceil_div(plan.rows + kSpareRows, rows) * ceil_div(plan.keys(), keys)};
 }
 
 bool mixing_alone(const Problem& p) {

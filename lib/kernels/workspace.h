@@ -6,6 +6,7 @@
 #include "lib/kernels/tile_plan.h"
 
 #include <cstddef>
+#include <cstdint>
 
 namespace mta::kernels {
 
@@ -74,9 +75,8 @@ struct WorkspacePlan {
   int batch_group = 0;  // batch elements in flight
   int head_group = 0;   // heads in flight; fewer than H only with one batch element
   int rows = 0;         // query rows a chunk; a multiple of 64, or T
-  int ring = 0;         // rows that a map buffer keeps
-  int pitch = 0;        // keys a map row has in memory: T rounded up to 64
-  int key_tiles = 0;    // pitch / 64
+  int key_tiles = 0;    // of 64 keys in a row
+  MapShape shape = {};  // of a map in memory; triangular where a chunk has all rows
   std::size_t map_bytes = 0;
   // Prepared weights: Toeplitz tables and 16x16 mixing blocks.
   std::size_t table_before = kNone, table_after = kNone;
@@ -99,7 +99,13 @@ struct WorkspacePlan {
   std::size_t sums_begin = 0, sums_end = 0;      // the four above: cleared once a call
   std::size_t d_k_sum = kNone, d_v_sum = kNone;  // float [maps, T, d]; only with several chunks
   std::size_t bytes = 0;
+  int keys() const { return key_tiles * kTileKeys; }
 };
+
+/// Numbers from one map to the next.
+constexpr std::int64_t map_numbers(const MapShape& shape) {
+  return static_cast<std::int64_t>(shape.tiles()) * kMapTile;
+}
 
 /// Of the chain: the largest chunks that fit into `budget`; the smallest ones if none fits (then
 /// bytes > budget).
@@ -114,13 +120,13 @@ ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
 /// order [row tile, strip].
 inline int convolution_sum_slots(const WorkspacePlan& plan) {
   return ceil_div(plan.rows + kSpareRows, kTileRows) *
-         ceil_div(plan.pitch, plan.launch.convolution_keys);
+         ceil_div(plan.keys(), plan.launch.convolution_keys);
 }
 /// The slots of one mixing unit of one batch element, [row group, strip]: room for the blocks of a
 /// mixing, and for those of a convolution and mixing in one kernel.
 inline int mixing_sum_slots(const WorkspacePlan& plan) {
   const int alone = ceil_div(plan.rows + kSpareRows, plan.launch.mixing_rows) *
-                    ceil_div(plan.pitch, plan.launch.mixing_keys);
+                    ceil_div(plan.keys(), plan.launch.mixing_keys);
   const int fused = ceil_div(plan.rows, kFusedRows) * plan.key_tiles;
   return max_of(alone, fused);
 }

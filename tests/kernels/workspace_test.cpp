@@ -2,6 +2,8 @@
 // round-trip through bytes.
 #include "lib/kernels/workspace.h"
 
+#include "lib/kernels/support.h"
+
 #include <gtest/gtest.h>
 
 #include <utility>
@@ -40,8 +42,8 @@ TEST(WorkspacePlan, LongChunksHaveLongStripsUnlessTheLaunchPlanSays) {
   const auto launch = [&](std::size_t budget) {
     return workspace_plan(p, Direction::Backward, budget).launch;
   };
-  EXPECT_EQ(launch(kDefaultWorkspaceBytes).convolution_keys, 256);
-  EXPECT_EQ(launch(kDefaultWorkspaceBytes).mixing_rows, 8);
+  EXPECT_EQ(launch(kDefaultWorkspaceBytes / 2).convolution_keys, 256);
+  EXPECT_EQ(launch(kDefaultWorkspaceBytes / 2).mixing_rows, 8);
   EXPECT_EQ(launch(std::size_t{4} << 30).convolution_keys, 512);
   EXPECT_EQ(launch(std::size_t{4} << 30).mixing_rows, 16);
   p.launch = {.convolution_keys = 128, .mixing_rows = 4};
@@ -55,9 +57,9 @@ TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
   const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 30);
   EXPECT_EQ(plan.rows, 128);
   EXPECT_EQ(convolution_sum_slots(plan), 3 * 6);  // 160 rows in tiles of 64, 1,024 keys in strips
-  EXPECT_EQ(plan.blocks_before.slots, 3 * 4);     // streamed: 64 rows by 256 keys
+  EXPECT_EQ(plan.blocks_before.slots, 3 * 16);    // streamed: 64 rows by 64 keys
   EXPECT_EQ(mixing_sum_slots(plan), 4 * 16);      // fused, 128 rows by 32; alone only 14 * 4
-  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 12 * 66 + 64 * 256));
+  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 48 * 66 + 64 * 256));
   p.causality = Causality::Exact;
   EXPECT_EQ(workspace_plan(p, Direction::Backward, std::size_t{1} << 30).blocks_after.slots, 18);
 }
@@ -80,8 +82,8 @@ TEST(WorkspacePlan, GradientsStreamThroughAWarpWhereRegistersHoldThem) {
 
 TEST(LaunchPlan, StreamedSegmentsAreLongWhereTheCardIsFull) {
   EXPECT_EQ(streamed_rows(2048, 64 * 32), 256);
-  EXPECT_EQ(streamed_rows(2048, 32 * 32), 128);
-  EXPECT_EQ(streamed_rows(512, 64 * 32), 64);
+  EXPECT_EQ(streamed_rows(1024, 64 * 16), 128);
+  EXPECT_EQ(streamed_rows(512, 64 * 8), 64);
   EXPECT_EQ(streamed_rows(64, 1), 64);
 }
 
@@ -125,17 +127,23 @@ TEST(WorkspacePlan, TakesSomeHeadsAtATimeWhereThatMakesChunksLonger) {
 TEST(WorkspacePlan, TakesWholeBatchElementsWhereThatMakesNoMoreChunks) {
   Problem p = full_mta(4, 16, 2048);
   p.head_dim = 64;
-  const std::size_t budget = std::size_t{2} << 30;
-  const WorkspacePlan plan = workspace_plan(p, Direction::Backward, budget);
-  EXPECT_EQ(plan.batch_group, 2);
-  EXPECT_EQ(plan.rows, 2048);
-  EXPECT_EQ(plan.d_k_sum, WorkspacePlan::kNone);
-  EXPECT_EQ(workspace_plan(p, Direction::Backward, plan.bytes).batch_group, 2);
-  EXPECT_EQ(workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).batch_group, 4)
-      << "four chunks of an element each would be too small for the card";
+  const auto expect_whole = [&](int mebibytes, int batch_group) {
+    const WorkspacePlan plan =
+        workspace_plan(p, Direction::Backward, static_cast<std::size_t>(mebibytes) << 20);
+    EXPECT_EQ(plan.batch_group, batch_group) << mebibytes;
+    EXPECT_EQ(plan.rows, p.tokens) << mebibytes;
+    EXPECT_EQ(plan.shape.growth, 1) << mebibytes;
+    EXPECT_EQ(plan.d_k_sum, WorkspacePlan::kNone) << mebibytes;
+    EXPECT_EQ(workspace_plan(p, Direction::Backward, plan.bytes).batch_group, batch_group);
+  };
+  expect_whole(1600, 4);
+  expect_whole(1000, 2);
+  expect_whole(512, 1);
+  p.tokens = 4096;
+  expect_whole(1600, 1);
   p.tokens = 1024;
-  EXPECT_EQ(workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).batch_group, 4)
-      << "half of the batch is too small for the card";
+  const WorkspacePlan small = workspace_plan(p, Direction::Backward, std::size_t{256} << 20);
+  EXPECT_EQ(small.batch_group, 2) << "one element is too small for the card";
 }
 
 TEST(WorkspacePlan, HeadsInFlightAreWholeGroupsAndWholeUnits) {
@@ -244,8 +252,12 @@ TEST(WorkspacePlan, ABackwardInOnePassKeepsTwoMapsInLongerChunks) {
     EXPECT_EQ(convolution_sum_slots(plan), ceil_div(plan.rows + kSpareRows, kTileRows));
   }
   EXPECT_EQ(one_pass_backward_plan(p, 0).rows, kTileRows);
-  EXPECT_GE(2 * one_pass_backward_plan(p, kDefaultWorkspaceBytes).rows,
-            3 * workspace_plan(p, Direction::Backward, kDefaultWorkspaceBytes).rows);
+  constexpr std::size_t kSmall = kDefaultWorkspaceBytes / 4;
+  const auto rows_of_heads = [](const WorkspacePlan& plan) {
+    return plan.rows * plan.batch_group * plan.head_group;
+  };
+  EXPECT_GE(4 * rows_of_heads(one_pass_backward_plan(p, kSmall)),
+            5 * rows_of_heads(workspace_plan(p, Direction::Backward, kSmall)));
   EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).rows, 2048);
   EXPECT_EQ(one_pass_backward_plan(p, std::size_t{2} << 30).d_k_sum, WorkspacePlan::kNone);
 }
@@ -292,6 +304,35 @@ TEST(WorkspacePlan, ScoreGradientsOverwriteOnlyWhatOneBlockReads) {
   EXPECT_EQ(plan().d_scores, plan().mixed);
 }
 
+/// Tiles in memory follow each other without gaps, and hold all that rows may read or write.
+TEST(MapShape, TriangularMapsHaveTheTilesThatTheirRowsReach) {
+  for (const int tokens : {1, 16, 63, 64, 65, 200, 1000, 4096}) {
+    const MapShape shape = map_shape(tokens, ceil_div(tokens, kTileKeys), true);
+    int tiles = 0;
+    for (int block = 0; block < shape.blocks; ++block) {
+      ASSERT_EQ(shape.first_tile(block), tiles) << block;
+      const int last_row = min_of(block * kMapRows + kMapRows, tokens) - 1;
+      EXPECT_GE(shape.tiles_of(block), key_tiles(last_row, tokens, kMaxQuerySpan - 1)) << block;
+      tiles += shape.tiles_of(block);
+    }
+    EXPECT_EQ(shape.tiles(), tiles) << tokens;
+  }
+}
+TEST(MapShape, RingsHaveAllTiles) {
+  const MapShape shape = map_shape(100, 7, false);
+  EXPECT_EQ(shape.ring(), 112);
+  EXPECT_EQ(shape.first_tile(3), 21);
+  EXPECT_EQ(shape.tiles_of(3), 7);
+  EXPECT_EQ(shape.tiles(), 49);
+}
+TEST(MapShape, KeysLieInTilesAlsoBeforeTheFirst) {
+  EXPECT_EQ(key_place(0), 0);
+  EXPECT_EQ(key_place(63), 63);
+  EXPECT_EQ(key_place(64), kMapTile);
+  EXPECT_EQ(key_place(-8), 56 - kMapTile);
+  EXPECT_EQ(row_place(17), kTileKeys);
+}
+
 TEST(Chunks, EveryStageSeesEveryRowOnceAndItsRowsStayInTheRing) {
   for (const int tokens : {1, 64, 65, 100, 192, 200, 511}) {
     const Problem p = full_mta(3, 2, tokens);
@@ -304,7 +345,8 @@ TEST(Chunks, EveryStageSeesEveryRowOnceAndItsRowsStayInTheRing) {
       count(rows, chunk.rows);
       count(softmax, chunk.softmax_rows);
       count(scores, chunk.score_rows);
-      EXPECT_LE(chunk.rows.end - min_of(chunk.score_rows.begin, chunk.rows.begin), plan.ring)
+      EXPECT_LE(chunk.rows.end - min_of(chunk.score_rows.begin, chunk.rows.begin),
+                plan.shape.ring())
           << tokens;
       EXPECT_LE(chunk.score_rows.size(), plan.rows + kSpareRows) << tokens;
       return true;

@@ -46,6 +46,8 @@ void load_blocks_transposed(Word (&r)[4], const Number* row);
 void load_two_blocks(Word (&r)[2], const Number* row);
 void load_two_blocks_transposed(Word (&r)[2], const Number* row);
 
+inline void store_piece(Number* target, const uint4& x) { *reinterpret_cast<uint4*>(target) = x; }
+
 void copy_async(Number* target, const Number* source, bool valid);
 class SharedPlace {
  public:
