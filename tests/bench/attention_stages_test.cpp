@@ -39,14 +39,21 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolution_backward_kernel<__nv_bfloat16, 3, (mta::kernels::MapKind)1>("
      "mta::kernels::ConvolutionBackwardArgs)",
      kNotInPass, "convolution after softmax, backward"},
-    {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)0, __half>("
+    {"void mta::kernels::convolution_streamed_kernel<__nv_bfloat16, 3, 6, "
+     "(mta::kernels::MapKind)0>(mta::kernels::ConvolutionBackwardArgs)",
+     kNotInPass, "convolution before softmax, backward"},
+    {"void mta::kernels::convolution_streamed_kernel<__nv_bfloat16, 3, 6, "
+     "(mta::kernels::MapKind)1>(mta::kernels::ConvolutionBackwardArgs)",
+     kNotInPass, "convolution after softmax, backward"},
+    {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)0, __half, "
+     "(mta::kernels::FusedRows)0>("
      "mta::kernels::ConvolvedMixingArgs)",
      "convolution and mixing before softmax", "convolution and mixing before softmax, again"},
-    {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)1, __nv_bfloat16>("
-     "mta::kernels::ConvolvedMixingArgs)",
+    {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)1, __nv_bfloat16, "
+     "(mta::kernels::FusedRows)0>(mta::kernels::ConvolvedMixingArgs)",
      "convolution and mixing after softmax", kNotInPass},
-    {"void mta::kernels::convolved_mixing_backward_kernel<3, __nv_bfloat16>("
-     "mta::kernels::ConvolvedMixingArgs)",
+    {"void mta::kernels::convolved_mixing_backward_kernel<3, __nv_bfloat16, "
+     "(mta::kernels::FusedRows)0>(mta::kernels::ConvolvedMixingArgs)",
      kNotInPass, "convolution after softmax, again, and mixing after it, backward"},
     {"void mta::kernels::mix_before_kernel<1>(mta::kernels::MixingArgs)", "mixing before softmax",
      "mixing before softmax, again"},
@@ -54,7 +61,7 @@ constexpr Known kKnown[] = {
      "mixing after softmax", kNotInPass},
     {"void mta::kernels::mix_after_backward_kernel<__nv_bfloat16, 1, 2>(mta::kernels::MixingArgs)",
      kNotInPass, "mixing after softmax, backward"},
-    {"void mta::kernels::mix_before_backward_kernel<__nv_bfloat16, 1, 2>(mta::kernels::MixingArgs)",
+    {"void mta::kernels::mix_before_backward_kernel<__nv_bfloat16>(mta::kernels::MixingArgs)",
      kNotInPass, "softmax and mixing before it, backward"},
     {"mta::kernels::(anonymous namespace)::mixed_statistics_kernel(mta::kernels::MixingAloneArgs)",
      "statistics of head mixing", kNotInPass},
