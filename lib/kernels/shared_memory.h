@@ -171,7 +171,8 @@ int fused_query_span(int blocks, int shared_bytes);
 
 // --- head mixing; `pieces` of 16 bytes that a lane holds of a tile ---
 
-/// Before softmax M, dP and C, after it R and dA, forward one map: four pieces a map and part.
+/// Backward before softmax dP and C, of wide groups M, after it R and dA, forward one map: four
+/// pieces a map and part.
 MTA_HOST_DEVICE constexpr int mixing_shared_bytes(int pieces, int stages) {
   return stages * pieces * kMixingWarps * 32 * 16;
 }
