@@ -50,6 +50,35 @@ struct StreamedBands {
   }
 };
 
+/// Adds rows (t | t + 16) to the output rows that want them. `thirds` are the third blocks of rows
+/// t-1 and t: they make one product for two offsets.
+template <int kBlocks>
+__device__ inline void add_row(float (&sums)[kStreamedSpan][4], const Word (&x)[4],
+                               const Word (&thirds)[4], const StreamedBands<kBlocks>& bands,
+                               int t) {
+  static_assert(kBlocks == 2 || kBlocks == 3, "a pair of blocks, and one more");
+#pragma unroll
+  for (int a = kStreamedSpan - 1; a >= 0; --a) {  // first what is complete then
+    const int o = t - a;
+    if (o < 0 || o >= kFusedRows / 2) continue;
+    float(&sum)[4] = sums[o % kStreamedSpan];
+    mma_k16<Half>(sum, x[0], x[1], x[2], x[3], bands.of[a][0], bands.of[a][1]);
+    if (kBlocks == 3 && a % 2 == 1) {
+      mma_k16<Half>(sum, thirds[0], thirds[1], thirds[2], thirds[3], bands.of[a - 1][kBlocks - 1],
+                    bands.of[a][kBlocks - 1]);
+    }
+  }
+}
+
+/// Rounds what is complete of two rows; their sums' place begins anew.
+__device__ inline void finish_row(Word (&finished)[2], float (&sum)[4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    finished[half] = pack<Half>(sum[2 * half], sum[2 * half + 1]);
+    sum[2 * half] = sum[2 * half + 1] = 0;
+  }
+}
+
 /// Convolves the 32 rows of a head's tile, which its c_q-1 rows above precede, and writes each,
 /// 16-bit, over the input row of the same number, from its number `target` on. Keys past the
 /// diagonal are not masked.
@@ -58,14 +87,12 @@ __device__ inline void convolve_streamed(Number* tile, Number* target,
                                          const StreamedBands<kBlocks>& bands, int query_span) {
   constexpr int kPitch = kFusedPitch<kBlocks>, kRows = kFusedRows / 2,
                 kSteps = kRows + kStreamedSpan - 1;
-  static_assert(kBlocks == 2 || kBlocks == 3, "a pair of blocks, and one more");
   const int lane = static_cast<int>(threadIdx.x) % kWarp, lacking = kStreamedSpan - query_span;
   tile -= lacking * kPitch;
   Word* const own = reinterpret_cast<Word*>(target + (query_span - 1) * kPitch) + convolved_place();
   // Eight lanes give the pieces of one row: of row t, of row t + 16, and of both one block on.
   const Number* const corner =
       tile + lane / 8 % 2 * kRows * kPitch + (lane % 8 + lane / 16) * kChunk;
-  // The third blocks of rows t-1 and t make one product for two offsets.
   const Number* const third = corner + lane / 16 * (kPitch - kChunk) - kPitch + 2 * kChunk;
   float sums[kStreamedSpan][4] = {};
   Word finished[2];  // of the step before
@@ -86,24 +113,8 @@ __device__ inline void convolve_streamed(Number* tile, Number* target,
         own[(t - kStreamedSpan + half * kRows) * (kPitch / 2)] = finished[half];
       }
     }
-#pragma unroll
-    for (int a = kStreamedSpan - 1; a >= 0; --a) {  // first what is complete then
-      const int o = t - a;
-      if (o < 0 || o >= kRows) continue;
-      float(&sum)[4] = sums[o % kStreamedSpan];
-      mma_k16<Half>(sum, x[0], x[1], x[2], x[3], bands.of[a][0], bands.of[a][1]);
-      if (kBlocks == 3 && a % 2 == 1) {
-        mma_k16<Half>(sum, thirds[0], thirds[1], thirds[2], thirds[3], bands.of[a - 1][kBlocks - 1],
-                      bands.of[a][kBlocks - 1]);
-      }
-    }
-    if (t < kStreamedSpan - 1) continue;
-    float(&sum)[4] = sums[(t + 1) % kStreamedSpan];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      finished[half] = pack<Half>(sum[2 * half], sum[2 * half + 1]);
-      sum[2 * half] = sum[2 * half + 1] = 0;
-    }
+    add_row<kBlocks>(sums, x, thirds, bands, t);
+    if (t >= kStreamedSpan - 1) finish_row(finished, sums[(t + 1) % kStreamedSpan]);
   }
 }
 
