@@ -9,8 +9,8 @@
 //   2  one barrier
 //   3  each warp mixes all heads of its rows, 64 keys at a time, straight to the target
 //
-// The words of a convolved row lie in an order (`Words` below) that lets step 1 store and step 3
-// write to memory 16 bytes at a time: a lane's outputs of the matrix unit are then neighbours.
+// The words of a convolved row lie in an order (`convolved_place`) that lets step 1 store and step
+// 3 write to memory 16 bytes at a time: a lane's outputs of the matrix unit are then neighbours.
 #pragma once
 
 #include "lib/kernels/convolved_tile.cuh"
@@ -307,7 +307,7 @@ void ConvolvedMixingKernels<kBlocks>::before(const ConvolvedMixingArgs& args, cu
   constexpr MapKind kKind = MapKind::Scores;
   if (args.extent.reach > 0) {
     launch_fused_forward<kBlocks, kKind, Half, FusedRows::Exact>(args, stream);
-  } else if (args.query_span > kStreamedSpan) {
+  } else if (args.query_span > kMaxStreamedSpan) {
     launch_fused_forward<kBlocks, kKind, Half, FusedRows::Sixteen>(args, stream);
   } else {
     launch_fused_forward<kBlocks, kKind, Half, FusedRows::Streamed>(args, stream);
@@ -317,7 +317,7 @@ void ConvolvedMixingKernels<kBlocks>::before(const ConvolvedMixingArgs& args, cu
 template <int kBlocks, class E>
 void launch_fused_weights(const ConvolvedMixingArgs& args, cudaStream_t stream) {
   constexpr MapKind kKind = MapKind::SoftmaxWeights;
-  if (args.query_span > kStreamedSpan) {
+  if (args.query_span > kMaxStreamedSpan) {
     launch_fused_forward<kBlocks, kKind, E, FusedRows::Sixteen>(args, stream);
   } else {
     launch_fused_forward<kBlocks, kKind, E, FusedRows::Streamed>(args, stream);

@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks<kR
 
 template <int kBlocks, class E>
 void launch_fused_backward(const ConvolvedMixingArgs& args, cudaStream_t stream) {
-  launch_fused<kBlocks>(args.query_span > kStreamedSpan
+  launch_fused<kBlocks>(args.query_span > kMaxStreamedSpan
                             ? convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Sixteen>
                             : convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Streamed>,
                         kFewFusedWarps, args, stream);

@@ -14,9 +14,6 @@
 
 namespace mta::kernels {
 
-/// Query offsets that the streamed convolution is built for.
-constexpr int kStreamedSpan = 6;
-
 /// Of the tiles of a block that has all heads.
 template <int kBlocks>
 constexpr int kFusedPitch = loaded_columns(kBlocks);
@@ -37,12 +34,12 @@ __device__ inline int convolved_place() {
 /// The bands of all offsets, the first ones zero where the kernel has fewer.
 template <int kBlocks>
 struct StreamedBands {
-  Word of[kStreamedSpan][kBlocks];
+  Word of[kMaxStreamedSpan][kBlocks];
   __device__ StreamedBands(const Word* tables, int query_span, int slack) {
-    const int lacking = kStreamedSpan - query_span;
+    const int lacking = kMaxStreamedSpan - query_span;
     tables -= lacking * table_words(kBlocks);
 #pragma unroll
-    for (int a = 0; a < kStreamedSpan; ++a, tables += table_words(kBlocks)) {
+    for (int a = 0; a < kMaxStreamedSpan; ++a, tables += table_words(kBlocks)) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b) of[a][b] = 0;
       if (a >= lacking) load_band<kBlocks>(of[a], tables, slack);
@@ -53,15 +50,15 @@ struct StreamedBands {
 /// Adds rows (t | t + 16) to the output rows that want them. `thirds` are the third blocks of rows
 /// t-1 and t: they make one product for two offsets.
 template <int kBlocks>
-__device__ inline void add_row(float (&sums)[kStreamedSpan][4], const Word (&x)[4],
+__device__ inline void add_row(float (&sums)[kMaxStreamedSpan][4], const Word (&x)[4],
                                const Word (&thirds)[4], const StreamedBands<kBlocks>& bands,
                                int t) {
   static_assert(kBlocks == 2 || kBlocks == 3, "a pair of blocks, and one more");
 #pragma unroll
-  for (int a = kStreamedSpan - 1; a >= 0; --a) {  // first what is complete then
+  for (int a = kMaxStreamedSpan - 1; a >= 0; --a) {  // first what is complete then
     const int o = t - a;
     if (o < 0 || o >= kFusedRows / 2) continue;
-    float(&sum)[4] = sums[o % kStreamedSpan];
+    float(&sum)[4] = sums[o % kMaxStreamedSpan];
     mma_k16<Half>(sum, x[0], x[1], x[2], x[3], bands.of[a][0], bands.of[a][1]);
     if (kBlocks == 3 && a % 2 == 1) {
       mma_k16<Half>(sum, thirds[0], thirds[1], thirds[2], thirds[3], bands.of[a - 1][kBlocks - 1],
@@ -86,35 +83,35 @@ template <int kBlocks>
 __device__ inline void convolve_streamed(Number* tile, Number* target,
                                          const StreamedBands<kBlocks>& bands, int query_span) {
   constexpr int kPitch = kFusedPitch<kBlocks>, kRows = kFusedRows / 2,
-                kSteps = kRows + kStreamedSpan - 1;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, lacking = kStreamedSpan - query_span;
+                kSteps = kRows + kMaxStreamedSpan - 1;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, lacking = kMaxStreamedSpan - query_span;
   tile -= lacking * kPitch;
   Word* const own = reinterpret_cast<Word*>(target + (query_span - 1) * kPitch) + convolved_place();
   // Eight lanes give the pieces of one row: of row t, of row t + 16, and of both one block on.
   const Number* const corner =
       tile + lane / 8 % 2 * kRows * kPitch + (lane % 8 + lane / 16) * kChunk;
   const Number* const third = corner + lane / 16 * (kPitch - kChunk) - kPitch + 2 * kChunk;
-  float sums[kStreamedSpan][4] = {};
+  float sums[kMaxStreamedSpan][4] = {};
   Word finished[2];  // of the step before
 #pragma unroll
   for (int t = 0; t <= kSteps; ++t) {
-    if (t < kStreamedSpan - 1 && t < lacking) continue;  // no such row, and no weights for it
+    if (t < kMaxStreamedSpan - 1 && t < lacking) continue;  // no such row, and no weights for it
     Word x[4], thirds[4];
     if (t < kSteps) load_blocks(x, corner + t * kPitch);
     if (kBlocks == 3 && t > 0 && t < kSteps) {
       // There is no row t-1 above the first one: its weights are zero, any number will do.
-      const bool is_first = t < kStreamedSpan && t == lacking;
+      const bool is_first = t < kMaxStreamedSpan && t == lacking;
       load_blocks(thirds, third + (is_first && lane < 16 ? t + 1 : t) * kPitch);
     }
-    if (t >= kStreamedSpan) {
+    if (t >= kMaxStreamedSpan) {
       __syncwarp();  // all lanes have read row t-1
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        own[(t - kStreamedSpan + half * kRows) * (kPitch / 2)] = finished[half];
+        own[(t - kMaxStreamedSpan + half * kRows) * (kPitch / 2)] = finished[half];
       }
     }
     add_row<kBlocks>(sums, x, thirds, bands, t);
-    if (t >= kStreamedSpan - 1) finish_row(finished, sums[(t + 1) % kStreamedSpan]);
+    if (t >= kMaxStreamedSpan - 1) finish_row(finished, sums[(t + 1) % kMaxStreamedSpan]);
   }
 }
 

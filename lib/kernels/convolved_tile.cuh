@@ -73,14 +73,14 @@ class HeadTile {
     };
 #pragma unroll
     for (int block = 0; block < kMostBlocks; ++block) {
-      if (16 * block >= above() + rows_) break;
+      if (kMapRows * block >= above() + rows_) break;
 #pragma unroll
-      for (int line = 16 * block; line < 16 * block + 16; line += kLines) {
+      for (int line = kMapRows * block; line < kMapRows * block + kMapRows; line += kLines) {
         if (line + kLines <= above()) continue;
         finish(line + own_line(), own_column(), lse2.of<kLines>(line + own_line(), line));
       }
-      const float side = lse2.of<16>(16 * block + side_line(), 16 * block);
-      if (has_side()) finish(16 * block + side_line(), side_column(), side);
+      const float side = lse2.of<kMapRows>(kMapRows * block + side_line(), kMapRows * block);
+      if (has_side()) finish(kMapRows * block + side_line(), side_column(), side);
     }
   }
   /// The same for M as it is.
@@ -104,17 +104,17 @@ class HeadTile {
                            own_key_tile() * kMapTile;
 #pragma unroll
     for (int block = 0; block < kMostBlocks; ++block) {
-      if (16 * block >= above() + rows_) break;
+      if (kMapRows * block >= above() + rows_) break;
       const Number* from = map + tile_numbers(blocks_.first_tile(block) + own_key_tile());
 #pragma unroll
-      for (int n = 0; n < 16; n += kLines) {
+      for (int n = 0; n < kMapRows; n += kLines) {
         if (block > 0 || n + own_line() >= above()) {
-          own.copy_async((16 * block + n) * kRowBytes, from + lane() * kChunk + n * kTileKeys,
+          own.copy_async((kMapRows * block + n) * kRowBytes, from + lane() * kChunk + n * kTileKeys,
                          true);
         }
       }
       if (has_side() && (block > 0 || side_line() >= above())) {
-        side.copy_async(16 * block * kRowBytes, from + side_piece, true);
+        side.copy_async(kMapRows * block * kRowBytes, from + side_piece, true);
       }
     }
   }

@@ -86,6 +86,8 @@ MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int 
 
 // --- the same where rows stream through a warp ---
 
+/// Query offsets whose sums and bands a warp has in registers, and blocks of the key window: also
+/// of the convolution with mixing where its rows stream.
 constexpr int kMaxStreamedSpan = 6, kMaxStreamedBlocks = 3;
 constexpr int kStreamWarps = 4;  // of a block, a map each
 constexpr int kStreamThreads = 32 * kStreamWarps;
