@@ -2,21 +2,12 @@
 // it.
 #include "lib/kernels/map_view.cuh"
 
+#include <type_traits>
+
 namespace mta::kernels {
 namespace {
 
-constexpr int kRowThreads = 128;  // four rows a block, one warp each
-constexpr int kRowWarps = kRowThreads / kWarp;
-
-dim3 row_grid(const Extent& extent) {
-  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kRowWarps)),
-              static_cast<unsigned>(extent.maps));
-}
-
-__device__ int row_of_warp(const Extent& extent) {
-  return extent.rows.begin + static_cast<int>(blockIdx.x) * kRowWarps +
-         static_cast<int>(threadIdx.x) / kWarp;
-}
+constexpr int kRowThreads = 128;
 
 constexpr int kLanesARow = 8;  // of the kernels that join partial results
 constexpr int kJoinedRows = kRowThreads / kLanesARow;
@@ -78,17 +69,68 @@ __global__ void __launch_bounds__(kRowThreads)
   }
 }
 
-/// Walks a row in 8-key chunks up to the end of its last tile: visit(key, its place from the row's
-/// key 0 on, is it inside, causal keys in the chunk).
-template <class Visit>
-__device__ void for_each_chunk_of_row(const Extent& extent, int row, Visit&& visit) {
-  constexpr int kKeys = kWarp * kChunk;  // at a time
-  const int end = written_keys(row, extent.tokens, 0);
-  const int first = static_cast<int>(threadIdx.x) % kWarp * kChunk;
-  std::size_t place = key_place(first);
-  for (int key = first; key < round_up(end, kKeys); key += kKeys, place += key_place(kKeys)) {
-    visit(key, place, key < end, row + 1 - key);
+/// Blocks of 16 rows. The last ones, which are the longest, come first.
+dim3 block_grid(const Extent& extent) {
+  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kMapRows)),
+              static_cast<unsigned>(extent.maps));
+}
+
+/// A thread's row of a block of 16, and its eight keys of each tile. extent.rows.begin is a
+/// multiple of 16; all maps of a launch have one shape.
+struct TilePieces {
+  int map, row, key;  // of the first tile
+  std::size_t place;  // of its piece of the first tile, from the maps' data on
+  int tiles;          // of the row
+  bool inside;        // is there such a row?
+  __device__ TilePieces(const Extent& extent, const MapView& view) {
+    const int n = static_cast<int>(threadIdx.x);
+    static_assert(kRowThreads * kChunk == kMapTile, "a thread has one piece of a tile in memory");
+    const int first_row =
+        extent.rows.begin + static_cast<int>(gridDim.x - 1 - blockIdx.x) * kMapRows;
+    map = static_cast<int>(blockIdx.y);
+    row = first_row + n / (kTileKeys / kChunk);
+    key = n % (kTileKeys / kChunk) * kChunk;
+    place = static_cast<std::size_t>(map * view.numbers + tile_numbers(row_tile(view, first_row)) +
+                                     n * kChunk);
+    tiles = key_tiles(first_row, extent.tokens, 0);  // as of the block's other rows
+    inside = row < extent.rows.end;
   }
+  static_assert(kTileKeys % kMapRows == 0);
+  __device__ uint4 load(const MapView& view, int tile) const {
+    return *reinterpret_cast<const uint4*>(view.data + place + tile_numbers(tile));
+  }
+  __device__ void store(const MapView& view, int tile, const uint4& x) const {
+    store_piece(view.data + place + tile_numbers(tile), x);
+  }
+  /// Causal keys of a piece, or more.
+  __device__ int causal(int tile) const { return row + 1 - key - tile * kTileKeys; }
+};
+
+/// Tiles whose pieces a thread asks for before it works on them.
+constexpr int kTilesAtOnce = 4;
+
+/// Calls visit(tile, tiles up to kTilesAtOnce) down a row, a compile-time number but at its end.
+template <class Visit>
+__device__ void for_each_tiles(const TilePieces& pieces, Visit&& visit) {
+  int tile = 0;
+  for (; tile + kTilesAtOnce <= pieces.tiles; tile += kTilesAtOnce) {
+    visit(tile, std::integral_constant<int, kTilesAtOnce>{});
+  }
+  for (; tile < pieces.tiles; ++tile) visit(tile, std::integral_constant<int, 1>{});
+}
+
+/// The dot of a row's keys of a tile, which eight lanes have; all lanes call together.
+template <class E>
+__device__ inline void store_dot(const uint4& p, const uint4& d, const RowDots& dots,
+                                 const TilePieces& own, int tile) {
+  float dot = 0;
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const float2 x = unpack<E>((&p.x)[n]), y = unpack<E>((&d.x)[n]);
+    dot += x.x * y.x + x.y * y.y;
+  }
+  dot = lanes_sum(dot);
+  if (own.inside && own.key == 0) dots.partials[dots.index(own.map, own.row, tile)] = dot;
 }
 
 /// A = dropout(P); with `kDots` also the partial sums of P dA.
@@ -96,61 +138,65 @@ template <class E, bool kDots>
 __global__ void __launch_bounds__(kRowThreads) softmax_weights_kernel(const PointwiseArgs args) {
   wait_for_previous_kernel();
   const Extent& extent = args.extent;
-  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
-  if (row >= extent.rows.end) return;
-  const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
-  for_each_chunk_of_row(extent, row, [&](int key, std::size_t place, bool inside, int causal) {
-    float dot = 0;
-    if (inside) {
-      const uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + place);
-      uint4 p = keep_first(softmax_weights<E>(m, lse2), causal);
-      if (kDots) {
-        const uint4 d = keep_first(
-            *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + place), causal);
+  const TilePieces own(extent, args.mixed);
+  const int row = min(own.row, extent.rows.end - 1);
+  const float lse2 = args.lse[static_cast<std::size_t>(own.map) * extent.tokens + row] * kLog2e;
+  for_each_tiles(own, [&](int tile, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    uint4 p[kCount], d[kCount];
 #pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          const float2 x = unpack<E>((&p.x)[n]), y = unpack<E>((&d.x)[n]);
-          dot += x.x * y.x + x.y * y.y;
-        }
-      }
-      if (args.dropout.threshold > 0) p = drop<E>(p, args.dropout, map, row, key);
-      *reinterpret_cast<uint4*>(map_row(args.target, map, row) + place) = p;
+    for (int n = 0; n < kCount; ++n) {
+      p[n] = own.load(args.mixed, tile + n);
+      if (kDots) d[n] = own.load(args.gradient, tile + n);
     }
-    if (kDots) {  // eight lanes share a tile
-      for (int step = 4; step > 0; step /= 2) dot += __shfl_xor_sync(0xFFFFFFFFu, dot, step);
-      if (inside && key % kTileKeys == 0)
-        args.row_dots.partials[args.row_dots.index(map, row, key / kTileKeys)] = dot;
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+      const int causal = own.causal(tile + n);
+      p[n] = keep_first(softmax_weights<E>(p[n], lse2), causal);
+      if (kDots) store_dot<E>(p[n], keep_first(d[n], causal), args.row_dots, own, tile + n);
+      if (args.dropout.threshold > 0) {
+        p[n] = drop<E>(p[n], args.dropout, own.map, own.row, own.key + (tile + n) * kTileKeys);
+      }
+      if (own.inside) own.store(args.target, tile + n, p[n]);
     }
   });
 }
 
+/// dM = P (dP - D).
 template <class E>
 __global__ void __launch_bounds__(kRowThreads) softmax_backward_kernel(const PointwiseArgs args) {
   wait_for_previous_kernel();
   const Extent& extent = args.extent;
-  const int map = static_cast<int>(blockIdx.y), row = row_of_warp(extent);
-  if (row >= extent.rows.end) return;
-  const float lse2 = args.lse[static_cast<std::size_t>(map) * extent.tokens + row] * kLog2e;
+  const TilePieces own(extent, args.mixed);
+  if (!own.inside) return;
+  const float lse2 = args.lse[static_cast<std::size_t>(own.map) * extent.tokens + own.row] * kLog2e;
   const float dot =
-      args.dots[static_cast<std::size_t>(map) * args.dot_rows + row - extent.rows.begin];
-  for_each_chunk_of_row(extent, row, [&](int, std::size_t place, bool inside, int causal) {
-    if (!inside) return;
-    uint4 m = *reinterpret_cast<const uint4*>(map_row(args.mixed, map, row) + place);
-    const uint4 d = *reinterpret_cast<const uint4*>(map_row(args.gradient, map, row) + place);
+      args.dots[static_cast<std::size_t>(own.map) * args.dot_rows + own.row - extent.rows.begin];
+  for_each_tiles(own, [&](int tile, auto count) {
+    constexpr int kCount = decltype(count)::value;
+    uint4 m[kCount], d[kCount];
 #pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      (&m.x)[n] = softmax_gradient_pair<E>((&m.x)[n], (&d.x)[n], lse2, dot);
+    for (int n = 0; n < kCount; ++n) {
+      m[n] = own.load(args.mixed, tile + n);
+      d[n] = own.load(args.gradient, tile + n);
     }
-    *reinterpret_cast<uint4*>(map_row(args.target, map, row) + place) = keep_first(m, causal);
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+#pragma unroll
+      for (int w = 0; w < 4; ++w) {
+        (&m[n].x)[w] = softmax_gradient_pair<E>((&m[n].x)[w], (&d[n].x)[w], lse2, dot);
+      }
+      own.store(args.target, tile + n, keep_first(m[n], own.causal(tile + n)));
+    }
   });
 }
 
 template <class E>
 void launch_softmax_weights(const PointwiseArgs& args, cudaStream_t stream) {
   if (args.row_dots.partials != nullptr) {
-    launch(softmax_weights_kernel<E, true>, row_grid(args.extent), kRowThreads, 0, stream, args);
+    launch(softmax_weights_kernel<E, true>, block_grid(args.extent), kRowThreads, 0, stream, args);
   } else {
-    launch(softmax_weights_kernel<E, false>, row_grid(args.extent), kRowThreads, 0, stream, args);
+    launch(softmax_weights_kernel<E, false>, block_grid(args.extent), kRowThreads, 0, stream, args);
   }
 }
 
@@ -175,9 +221,9 @@ void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t s
 
 void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t stream) {
   if (type == ElementType::BFloat16) {
-    launch(softmax_backward_kernel<Brain>, row_grid(args.extent), kRowThreads, 0, stream, args);
+    launch(softmax_backward_kernel<Brain>, block_grid(args.extent), kRowThreads, 0, stream, args);
   } else {
-    launch(softmax_backward_kernel<Half>, row_grid(args.extent), kRowThreads, 0, stream, args);
+    launch(softmax_backward_kernel<Half>, block_grid(args.extent), kRowThreads, 0, stream, args);
   }
 }
 
