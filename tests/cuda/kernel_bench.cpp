@@ -73,6 +73,7 @@ std::vector<Case> cases() {
           {"conv_before", with_convolutions(main, 6, 11, true, false)},
           {"conv_before_2gib", with_convolutions(main, 6, 11, true, false), 2048 * mib},
           {"conv_after", with_convolutions(main, 6, 11, false, true)},
+          {"full_mta_no_mixing", with_convolutions(main, 6, 11, true, true), 1600 * mib},
           {"mixing", with_mixing(main, 16)},
           {"mixing_2gib", with_mixing(main, 16), 2048 * mib},
           {"no_stage", main},
