@@ -265,6 +265,13 @@ void Chain::reconvolve(const float* lse) {
 }
 
 void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream) {
+  const bool streams = args.extent.reach == 0 && args.query_span <= kMaxStreamedSpan &&
+                       args.window.blocks <= kMaxStreamedBlocks;
+  if (streams) {
+    return built_blocks(args.window.blocks) == 2
+               ? StreamedConvolution<2>::forward(kind, args, stream)
+               : StreamedConvolution<3>::forward(kind, args, stream);
+  }
   switch (built_blocks(args.window.blocks)) {
     case 2:
       return ConvolutionKernels<2>::forward(kind, args, stream);

@@ -1,5 +1,5 @@
-// Stage: the kq convolution of a map, forward; on scores S as they are, or on the softmax weights
-// exp(M - lse).
+// Stage: the kq convolution of a map, forward, where rows do not stream through a warp
+// (kq_convolution_walk.cuh); on scores S as they are, or on the softmax weights exp(M - lse).
 #pragma once
 
 #include "lib/kernels/row_sums.cuh"

@@ -38,17 +38,24 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
   return plan;
 }
 
-/// Rows that a warp of the streamed convolution walks, of a chunk of `rows` with `tiles` key tiles
-/// in all its maps: a segment reads c_q-1 rows more and fills its pipeline, but half of rows x
-/// tiles are causal, and the card should have several warps for each place that it has.
-MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int tiles) {
-  constexpr int kShortest = 64, kEnoughWarps = 2560;
+/// Rows that a warp walks down a column of keys, of a chunk of `rows` with `columns` in all its
+/// maps: a segment reads c_q-1 rows more and fills its pipeline, but half of rows x columns are
+/// causal, and the card should have `enough` warps.
+MTA_HOST_DEVICE constexpr int segment_rows(int rows, int columns, int shortest, int enough) {
   int segment = kLongestSegment;
-  while (segment > kShortest &&
-         static_cast<long long>(rows) * tiles < 2LL * segment * kEnoughWarps) {
+  while (segment > shortest && static_cast<long long>(rows) * columns < 2LL * segment * enough) {
     segment /= 2;
   }
   return segment;
+}
+/// Of the streamed convolution's backward, columns of 64 keys: several warps for each place that
+/// the card has.
+MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int tiles) {
+  return segment_rows(rows, tiles, 64, 2560);
+}
+/// Of its forward, columns of 128 keys: a warp is done sooner, and the last ones run alone.
+MTA_HOST_DEVICE constexpr int walked_rows(int rows, int columns) {
+  return segment_rows(rows, columns, 32, 6000);
 }
 
 }  // namespace mta::kernels

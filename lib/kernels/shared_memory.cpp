@@ -33,6 +33,7 @@ void add_convolutions(std::vector<SharedMemoryRow>& rows, int shared_bytes) {
     rows.push_back({"kq convolution, backward," + window,
                     convolution_backward_shared_bytes(blocks, kMaxQuerySpan)});
   }
+  rows.push_back({"kq convolution, streamed", walked_shared_bytes()});
   rows.push_back({"kq convolution, backward, streamed", streamed_shared_bytes()});
   for (int blocks = 2; blocks <= kMaxFusedBlocks; ++blocks) {
     const int span = fused_query_span(blocks, shared_bytes);

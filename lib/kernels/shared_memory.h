@@ -105,6 +105,18 @@ MTA_HOST_DEVICE constexpr int streamed_shared_bytes() {
   return kStreamWarps * kNumberBytes * kRingNumbers + kWordBytes * kStreamRows;
 }
 
+/// Forward a warp's ring has groups of rows, each 128 keys with their halo in whole 32-byte
+/// sectors: the present one and two on their way.
+constexpr int kWalkWarps = 4;  // of a block, a map each
+constexpr int kWalkThreads = 32 * kWalkWarps;
+constexpr int kWalkKeys = 2 * kTileKeys;
+constexpr int kWalkGroups = 4, kWalkGroupRows = 8;
+constexpr int kWalkPitch = kWalkKeys + (kMaxStreamedBlocks - 1) * kChunk;
+constexpr int kWalkNumbers = kWalkGroups * kWalkGroupRows * kWalkPitch + 2 * kChunk;
+MTA_HOST_DEVICE constexpr int walked_shared_bytes() {
+  return kWalkWarps * kNumberBytes * kWalkNumbers;
+}
+
 // --- forward in one pass ---
 
 constexpr int kOnePassRows = kTileRows + 16;  // of scores: c_q-1 above the outputs, of 16 at a time

@@ -188,9 +188,11 @@ struct ConvolutionKernels {
   static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
                        cudaStream_t stream);
 };
-/// The same backward where ConvolutionBlocks::streamed says so; kBlocks up to kMaxStreamedBlocks.
+/// The same where rows can stream through a warp, backward where ConvolutionBlocks::streamed says
+/// so; kBlocks up to kMaxStreamedBlocks.
 template <int kBlocks>
 struct StreamedConvolution {
+  static void forward(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream);
   static void backward(MapKind kind, const ConvolutionBackwardArgs& args, ElementType type,
                        cudaStream_t stream);
 };

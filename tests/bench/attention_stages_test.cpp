@@ -33,6 +33,12 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolution_kernel<3, (mta::kernels::MapKind)1>("
      "mta::kernels::ConvolutionArgs)",
      "convolution after softmax", "convolution after softmax, again"},
+    {"void mta::kernels::convolution_walk_kernel<3, 6, (mta::kernels::MapKind)0, __half>("
+     "mta::kernels::ConvolutionArgs, int)",
+     "convolution before softmax", "convolution before softmax, again"},
+    {"void mta::kernels::convolution_walk_kernel<3, 6, (mta::kernels::MapKind)1, __nv_bfloat16>("
+     "mta::kernels::ConvolutionArgs, int)",
+     "convolution after softmax", "convolution after softmax, again"},
     {"void mta::kernels::convolution_backward_kernel<__nv_bfloat16, 3, (mta::kernels::MapKind)0>("
      "mta::kernels::ConvolutionBackwardArgs)",
      kNotInPass, "convolution before softmax, backward"},

@@ -177,6 +177,28 @@ TEST_F(Kernels, StatisticsOfHeadMixingFollowTheLogits) {
   expect_dense_results(trials);
 }
 
+/// Sums of a convolution's rows, 64 keys each, that are far above and far below 1: those beyond
+/// fp32's middle are made again relative to the row's maximum.
+TEST_F(Kernels, StatisticsOfAConvolutionFollowTheLogits) {
+  Generator generator(21);
+  std::vector<Trial> trials;
+  for (const ElementType type : {ElementType::Float16, ElementType::BFloat16}) {
+    KernelCase c;
+    c.problem = {.batch = 1, .heads = 3, .tokens = 203, .head_dim = 32, .type = type};
+    c.problem.conv_before = {.query_span = 6, .key_span = 11, .pad_left = 5};
+    c.problem.conv_after = {.query_span = 2, .key_span = 3, .pad_left = 1};
+    c.problem.mix_before.group = c.problem.mix_after.group = 0;
+    fill(c, generator);
+    for (std::size_t e = 0; e < c.inputs.q.size(); ++e) {
+      const std::size_t token = e / 32 % 203;
+      if (token / 8 % 2 == 1) c.inputs.q[e] *= 8;
+      if (token >= 64) c.inputs.k[e] *= 8;
+    }
+    trials.push_back(trial(std::move(c), {}));
+  }
+  expect_dense_results(trials);
+}
+
 /// The paper's configuration over many chunks, and with every row in one.
 TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
   Generator generator(13);

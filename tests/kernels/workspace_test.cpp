@@ -87,6 +87,13 @@ TEST(LaunchPlan, StreamedSegmentsAreLongWhereTheCardIsFull) {
   EXPECT_EQ(streamed_rows(64, 1), 64);
 }
 
+TEST(LaunchPlan, WalkedSegmentsGiveTheCardWarpsForItsEnd) {
+  EXPECT_EQ(walked_rows(4096, 64 * 32), 256);
+  EXPECT_EQ(walked_rows(2048, 64 * 16), 128);
+  EXPECT_EQ(walked_rows(512, 64 * 4), 32);
+  EXPECT_EQ(walked_rows(64, 1), 32);
+}
+
 TEST(WorkspacePlan, IsFoundAgainAcrossTheStepToLongStrips) {
   for (const int heads : {1, 2, 16}) {
     Problem p = full_mta(1, heads, 4096);

@@ -131,6 +131,19 @@ TEST(Emulator, MultipliesAsTheMatrixUnitDoes) {
   }
 }
 
+/// Which of the warp's two votes, without and with a lane against, were for it.
+void vote_kernel(int* votes) {
+  const int lane = static_cast<int>(threadIdx.x);
+  const bool all = __all_sync(0xFFFFFFFFu, lane >= 0), most = __all_sync(0xFFFFFFFFu, lane != 5);
+  votes[lane] = (all ? 1 : 0) + (most ? 2 : 0);
+}
+
+TEST(Emulator, VotesAreOfAllLanes) {
+  std::vector<int> votes(kWarp);
+  launch(vote_kernel, 1, kWarp, 0, nullptr, votes.data());
+  for (const int vote : votes) EXPECT_EQ(vote, 1);
+}
+
 /// Each lane's words of a transposed load of a 32 x 8 tile, four blocks one above the other.
 void transpose_kernel(const Number* tile, Word* words) {
   const int lane = static_cast<int>(threadIdx.x);

@@ -168,6 +168,19 @@ unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {
   return bits;
 }
 
+bool __all_sync(unsigned mask, bool value) {
+  if (mask != 0xFFFFFFFFu) mta::emulator::fail("votes without its whole warp");
+  struct Vote {
+    bool own, all;
+  } mine = {value, false};
+  mta::emulator::meet_warp(&mine, [](void* const(&lanes)[mta::emulator::kLanes]) {
+    bool all = true;
+    for (const void* lane : lanes) all = all && static_cast<const Vote*>(lane)->own;
+    for (void* lane : lanes) static_cast<Vote*>(lane)->all = all;
+  });
+  return mine.all;
+}
+
 unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
   const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
   unsigned out = 0;
