@@ -58,9 +58,8 @@ constexpr StageKernel kStageKernels[] = {
     {"one_pass_backward_kernel<", "", nullptr, "backward in one pass"},
     {"table_kernel<", "", "prepared weights", "prepared weights, again"},
     {"block_kernel<", "", "prepared weights", "prepared weights, again"},
-    {"convolution_gradient_kernel", "", nullptr, "sums of gradients"},
-    {"mixing_gradient_rows_kernel", "", nullptr, "sums of gradients"},
-    {"mixing_gradient_kernel", "", nullptr, "sums of gradients"},
+    {"slot_sums_kernel", "", nullptr, "sums of gradients"},
+    {"weight_gradient_kernel", "", nullptr, "sums of gradients"},
     {"Memset", "", nullptr, "sums of gradients"},
 };
 

@@ -294,27 +294,35 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
                  p.scale, nullptr);
 }
 
-void finish_gradients(Chain& chain) {
+void sum_gradients(Chain& chain) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
-  const auto finish_convolution = [&](const Convolution& conv, std::size_t sums, int slots) {
+  GradientSums all[4];
+  int count = 0;
+  const auto add_convolution = [&](const Convolution& conv, std::size_t sums, int slots) {
     if (conv.kernel == nullptr) return;
-    chain.run("gradient of a kq convolution's kernel", [&] {
-      finish_convolution_gradient(conv, chain.at<float>(sums), plan.batch_group, p.heads, slots,
-                                  chain.stream());
-    });
+    all[count++] = {chain.at<float>(sums),
+                    conv.gradient,
+                    plan.batch_group,
+                    p.heads,
+                    slots,
+                    conv.query_span * conv.key_span,
+                    {},
+                    p.heads};
   };
-  const auto finish_mixing = [&](const Mixing& mix, std::size_t sums) {
+  const auto add_mixing = [&](const Mixing& mix, std::size_t sums) {
     if (mix.weight == nullptr) return;
-    chain.run("gradient of a head mixing", [&] {
-      finish_mixing_gradient(mix, chain.at<float>(sums), plan.batch_group, p.heads, plan.head_group,
-                             mixing_sum_slots(plan), chain.stream());
-    });
+    const MixingPlan blocks = mixing_plan(mix, p.heads, plan.head_group);
+    all[count++] = {
+        chain.at<float>(sums),  mix.gradient, plan.batch_group, blocks.units * blocks.parts,
+        mixing_sum_slots(plan), kMixingBlock, blocks,           p.heads};
   };
-  finish_convolution(p.conv_before, plan.conv_sums_before, plan.blocks_before.slots);
-  finish_convolution(p.conv_after, plan.conv_sums_after, plan.blocks_after.slots);
-  finish_mixing(p.mix_before, plan.mix_sums_before);
-  finish_mixing(p.mix_after, plan.mix_sums_after);
+  add_convolution(p.conv_before, plan.conv_sums_before, plan.blocks_before.slots);
+  add_convolution(p.conv_after, plan.conv_sums_after, plan.blocks_after.slots);
+  add_mixing(p.mix_before, plan.mix_sums_before);
+  add_mixing(p.mix_after, plan.mix_sums_after);
+  chain.run("gradients of kernels and mixings",
+            [&] { finish_gradients(all, count, chain.stream()); });
 }
 
 }  // namespace
@@ -344,7 +352,7 @@ Status backward(const BackwardParams& params, Stream stream) {
     }
     return chain.status() == Status::Ok;
   });
-  if (chain.status() == Status::Ok) finish_gradients(chain);
+  if (chain.status() == Status::Ok) sum_gradients(chain);
   return chain.status();
 }
 

@@ -320,11 +320,16 @@ struct PreparedWeights {
 };
 void prepare_weights(const Problem& problem, const PreparedWeights& prepared, cudaStream_t stream);
 
-/// gradient[h, a, b] = sum over batch elements and slots, in order.
-void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
-                                 int slots, cudaStream_t stream);
-/// The same; `sums` are added up in place where there are many.
-void finish_mixing_gradient(const Mixing& mix, float* sums, int batches, int heads, int head_group,
-                            int slots, cudaStream_t stream);
+/// Partial sums of the gradient of a convolution's kernels, or of a mixing's weights.
+struct GradientSums {
+  float* sums;                       // [batches, units, slots, width]
+  float* gradient;                   // of a convolution [units, width]: a unit is a head
+  int batches, units, slots, width;  // of a mixing a unit is a block of 16x16 weights
+  MixingPlan plan;                   // of a mixing; else without parts
+  int heads;
+};
+/// Each gradient = its sums over batch elements and slots, in an order that depends on the shapes
+/// alone. Many of them are added up in their place. Up to four at a time.
+void finish_gradients(const GradientSums* sums, int count, cudaStream_t stream);
 
 }  // namespace mta::kernels

@@ -104,90 +104,103 @@ void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStr
   prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, prepared.head_group, false, stream);
 }
 
-constexpr int kReduceWidth = 4, kReduceSlices = 256;
+constexpr int kReduceThreads = 1024, kMaxSums = 4;
+/// Columns of a block that adds up rows in their place, and of one that makes gradients of them.
+constexpr int kRowColumns = 256, kGradientColumns = 32;
+/// Rows that are added up in the place of their first one, where a gradient is the sum of many.
+constexpr int kSummedRows = 64, kManyRows = 256;
 
-/// Partial sums [outer, slots, width], of which those of every stride-th outer block from `first`
-/// on belong together: `batches` x slots rows.
-struct SlotRows {
-  int first, batches, stride, slots, width;
-  __device__ int count() const { return batches * slots; }
-  __device__ std::size_t operator()(int n) const {
-    const int outer = first + n / slots * stride;
-    return (static_cast<std::size_t>(outer) * slots + n % slots) * width;
+struct SumsArgs {
+  GradientSums sums[kMaxSums];
+  int rows_each[kMaxSums];  // kSummedRows where rows have been, or are to be, added up so; else 1
+  int first_block[kMaxSums];
+};
+
+/// Which sums a block works on, and the block's number among theirs.
+struct SumsBlock {
+  int index, block;
+  __device__ explicit SumsBlock(const SumsArgs& args)
+      : index(0), block(static_cast<int>(blockIdx.x)) {
+    while (index + 1 < kMaxSums && block >= args.first_block[index + 1]) ++index;
+    block -= args.first_block[index];
   }
 };
 
-/// The sum of one column over every step-th row. A slice takes every 256th of them, and slices are
-/// added up in pairs, so that the order does not depend on the run. Lane: column; threadIdx.y:
-/// slice.
-__device__ float sum_slots(const float* sums, const SlotRows& rows, int step, int column) {
-  __shared__ float slices[kReduceSlices][kReduceWidth];
-  const int slice = static_cast<int>(threadIdx.y);
+/// The sum of one of `columns` columns over `count` rows: threads are slices of that many columns
+/// and take every slices-th row, and slices are added up in order, which does not depend on the
+/// run. Of use in the first slice. `value(n)`: this thread's number of row n.
+template <class Value>
+__device__ float sum_rows(int columns, int count, Value&& value) {
+  __shared__ float sums[kReduceThreads];
+  const int slices = kReduceThreads / columns, slice = static_cast<int>(threadIdx.x) / columns;
   float sum = 0;
+  if (slice < slices) {
 #pragma unroll 8  // a load each, on their way together
-  for (int n = slice * step; n < rows.count() && column < rows.width; n += kReduceSlices * step) {
-    sum += sums[rows(n) + column];
+    for (int n = slice; n < count; n += slices) sum += value(n);
   }
-  slices[slice][threadIdx.x] = sum;
-  for (int half = kReduceSlices / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (slice < half) slices[slice][threadIdx.x] += slices[slice + half][threadIdx.x];
-  }
-  return slices[slice][threadIdx.x];  // of use in slice 0
-}
-
-__global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
-    convolution_gradient_kernel(const float* sums, float* gradient, int batches, int heads,
-                                int slots, int taps) {
-  wait_for_previous_kernel();
-  const int column = static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x),
-            head = static_cast<int>(blockIdx.y);
-  const float sum = sum_slots(sums, {head, batches, heads, slots, taps}, 1, column);
-  if (threadIdx.y == 0 && column < taps) gradient[head * taps + column] = sum;
-}
-
-constexpr int kSummedRows = 64, kRowSlices = 4;
-
-/// Adds up each 64 rows of sums of the mixings' gradients in the place of their first one: whole
-/// rows of 1 KB at a time, where mixing_gradient_kernel's blocks take 16 bytes of each. Grid: (64
-/// rows, units x parts); threadIdx.x: column.
-__global__ void __launch_bounds__(kMixingBlock* kRowSlices)
-    mixing_gradient_rows_kernel(float* sums, int batches, int slots) {
-  wait_for_previous_kernel();
-  __shared__ float slices[kRowSlices][kMixingBlock];
-  const SlotRows rows = {static_cast<int>(blockIdx.y), batches, static_cast<int>(gridDim.y), slots,
-                         kMixingBlock};
-  constexpr int kOwnRows = kSummedRows / kRowSlices;
-  const int slice = static_cast<int>(threadIdx.y), column = static_cast<int>(threadIdx.x),
-            first = static_cast<int>(blockIdx.x) * kSummedRows;
-  float sum = 0;
-#pragma unroll 8
-  for (int n = 0; n < kOwnRows; ++n) {
-    const int row = first + slice * kOwnRows + n;
-    if (row < rows.count()) sum += sums[rows(row) + column];
-  }
-  slices[slice][column] = sum;
+  sums[threadIdx.x] = sum;
   __syncthreads();
-  if (slice > 0) return;
-  for (int other = 1; other < kRowSlices; ++other) sum += slices[other][column];
-  sums[rows(first) + column] = sum;
+  if (slice > 0) return 0;
+  for (int other = 1; other < slices; ++other) sum += sums[other * columns + threadIdx.x];
+  return sum;
 }
 
-__global__ void __launch_bounds__(kReduceWidth* kReduceSlices)
-    mixing_gradient_kernel(const float* sums, float* gradient, int batches, MixingPlan plan,
-                           int heads, int slots, int step) {
+/// Adds up each kSummedRows rows in the place of their first one: whole rows at a time, where
+/// weight_gradient_kernel's blocks take 128 bytes of each. Blocks: [batch and unit, rows, columns].
+__global__ void __launch_bounds__(kReduceThreads) slot_sums_kernel(const SumsArgs args) {
   wait_for_previous_kernel();
-  const int column =
-      static_cast<int>(blockIdx.x * kReduceWidth + threadIdx.x);  // 16 row + column of the square
-  const int unit = static_cast<int>(blockIdx.y) / plan.parts,
-            part = static_cast<int>(blockIdx.y) % plan.parts;
-  const SlotRows rows = {static_cast<int>(blockIdx.y), batches, plan.units * plan.parts, slots,
-                         kMixingBlock};
-  const float sum = sum_slots(sums, rows, step, column);
+  const SumsBlock at(args);
+  const GradientSums& of = args.sums[at.index];
+  const int columns = min(of.width, kRowColumns), across = ceil_div(of.width, columns),
+            pieces = ceil_div(of.slots, kSummedRows);
+  const int first_slot = at.block / across % pieces * kSummedRows,
+            column = at.block % across * columns + static_cast<int>(threadIdx.x) % columns;
+  const auto outer = static_cast<std::size_t>(at.block / across / pieces);
+  float* first = of.sums + (outer * of.slots + first_slot) * of.width + column;
+  const int count = column < of.width ? min(kSummedRows, of.slots - first_slot) : 0;
+  const float sum = sum_rows(columns, count, [&](int n) { return first[n * of.width]; });
+  if (static_cast<int>(threadIdx.x) < columns && column < of.width) *first = sum;
+}
+
+/// Where the sum of a column goes in the gradient; -1: nowhere.
+__device__ int gradient_index(const GradientSums& of, int unit, int column) {
+  if (of.plan.parts == 0) return unit * of.width + column;
   int output, input;
-  block_heads(plan, heads, unit, part, column / 16, column % 16, output, input);
-  const int index = weight_index(plan, heads, output, input);
-  if (threadIdx.y == 0 && index >= 0) gradient[index] = sum;
+  block_heads(of.plan, of.heads, unit / of.plan.parts, unit % of.plan.parts, column / 16,
+              column % 16, output, input);
+  return weight_index(of.plan, of.heads, output, input);
+}
+
+/// Blocks: [unit, columns].
+__global__ void __launch_bounds__(kReduceThreads) weight_gradient_kernel(const SumsArgs args) {
+  wait_for_previous_kernel();
+  const SumsBlock at(args);
+  const GradientSums& of = args.sums[at.index];
+  const int across = ceil_div(of.width, kGradientColumns), unit = at.block / across,
+            column = at.block % across * kGradientColumns +
+                     static_cast<int>(threadIdx.x) % kGradientColumns;
+  const int rows_each = args.rows_each[at.index], pieces = ceil_div(of.slots, rows_each);
+  const int count = column < of.width ? of.batches * pieces : 0;
+  const float sum = sum_rows(kGradientColumns, count, [&](int n) {
+    const auto outer = static_cast<std::size_t>(n / pieces * of.units + unit);
+    return of.sums[(outer * of.slots + n % pieces * rows_each) * of.width + column];
+  });
+  if (static_cast<int>(threadIdx.x) >= kGradientColumns || column >= of.width) return;
+  const int index = gradient_index(of, unit, column);
+  if (index >= 0) of.gradient[index] = sum;
+}
+
+/// Launches `kernel` with blocks_of(n) blocks for the n-th sums; not at all if there are none.
+template <class BlocksOf>
+void launch_for_sums(void (*kernel)(SumsArgs), SumsArgs args, int count, cudaStream_t stream,
+                     BlocksOf&& blocks_of) {
+  int blocks = 0;
+  for (int n = 0; n < kMaxSums; ++n) {
+    args.first_block[n] = blocks;
+    if (n < count) blocks += blocks_of(n);
+  }
+  if (blocks == 0) return;
+  launch(kernel, static_cast<unsigned>(blocks), kReduceThreads, 0, stream, args);
 }
 
 }  // namespace
@@ -205,28 +218,20 @@ void prepare_weights(const Problem& p, const PreparedWeights& prepared, cudaStre
   }
 }
 
-void finish_convolution_gradient(const Convolution& conv, const float* sums, int batches, int heads,
-                                 int slots, cudaStream_t stream) {
-  const int taps = conv.query_span * conv.key_span;
-  const dim3 grid(static_cast<unsigned>(ceil_div(taps, kReduceWidth)),
-                  static_cast<unsigned>(heads));
-  launch(convolution_gradient_kernel, grid, dim3(kReduceWidth, kReduceSlices), 0, stream, sums,
-         conv.gradient, batches, heads, slots, taps);
-}
-
-void finish_mixing_gradient(const Mixing& mix, float* sums, int batches, int heads, int head_group,
-                            int slots, cudaStream_t stream) {
-  const MixingPlan plan = mixing_plan(mix, heads, head_group);
-  const auto blocks = static_cast<unsigned>(plan.units * plan.parts);
-  const bool many = batches * slots > kReduceSlices;
-  if (many) {
-    launch(mixing_gradient_rows_kernel,
-           dim3(static_cast<unsigned>(ceil_div(batches * slots, kSummedRows)), blocks),
-           dim3(kMixingBlock, kRowSlices), 0, stream, sums, batches, slots);
+void finish_gradients(const GradientSums* sums, int count, cudaStream_t stream) {
+  SumsArgs args = {};
+  for (int n = 0; n < count; ++n) {
+    args.sums[n] = sums[n];
+    args.rows_each[n] = sums[n].batches * sums[n].slots > kManyRows ? kSummedRows : 1;
   }
-  launch(mixing_gradient_kernel, dim3(kMixingBlock / kReduceWidth, blocks),
-         dim3(kReduceWidth, kReduceSlices), 0, stream, sums, mix.gradient, batches, plan, heads,
-         slots, many ? kSummedRows : 1);
+  launch_for_sums(slot_sums_kernel, args, count, stream, [&](int n) {
+    const GradientSums& of = sums[n];
+    if (args.rows_each[n] == 1) return 0;
+    return of.batches * of.units * ceil_div(of.slots, kSummedRows) *
+           ceil_div(of.width, min_of(of.width, kRowColumns));
+  });
+  launch_for_sums(weight_gradient_kernel, args, count, stream,
+                  [&](int n) { return sums[n].units * ceil_div(sums[n].width, kGradientColumns); });
 }
 
 }  // namespace mta::kernels

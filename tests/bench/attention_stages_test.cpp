@@ -103,8 +103,8 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::(anonymous namespace)::table_kernel<__nv_bfloat16>("
      "mta::kernels::(anonymous namespace)::TableArgs)",
      "prepared weights", "prepared weights, again"},
-    {"mta::kernels::(anonymous namespace)::convolution_gradient_kernel(float const*, float*, int, "
-     "int, int, int)",
+    {"mta::kernels::(anonymous namespace)::slot_sums_kernel("
+     "mta::kernels::(anonymous namespace)::SumsArgs)",
      kNotInPass, "sums of gradients"},
 };
 
