@@ -99,69 +99,6 @@ __device__ void load_tokens(Number* target, const HeadTokens& x, int first, int 
     target += kLines * (kDim + 8);
   }
 }
-/// The same by a loop that keeps nothing between its passes, for kernels that are short of
-/// registers.
-template <int kDim, int kTokens = kTileRows>
-__device__ void load_tokens(Number* target, const TensorView& x, int map, int heads, int first,
-                            int end) {
-  constexpr int kChunks = kDim / kChunk;
-  for (int n = threadIdx.x; n < kTokens * kChunks; n += blockDim.x) {
-    const int row = n / kChunks, chunk = n % kChunks;
-    const int wanted = first + row, token = max(min(wanted, end - 1), 0);
-    copy_async(target + row * (kDim + 8) + chunk * kChunk,
-               tensor_row(x, map, heads, token) + chunk * kChunk, token == wanted);
-  }
-}
-
-/// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows. The block
-/// has kLoadThreads threads: each copies its piece of every 16 rows.
-class WrittenMap {
- public:
-  __device__ WrittenMap(const MapView& view, int map, int first_row, int end, int tokens, int reach)
-      : pieces_(map_tiles(view, map) + static_cast<int>(threadIdx.x) * kChunk),
-        blocks_(view, first_row),
-        first_row_(first_row),
-        end_(end),
-        tokens_(tokens),
-        reach_(reach) {}
-
-  /// Rows first_row + offset.. of a tile into rows of 72 numbers; zeros from row `end` on and past
-  /// what a row has written. `offset` is a multiple of kTileRows, at most the ring's length.
-  __device__ void load(Number* target, int offset, int first_key) const {
-    const int row = first_row_ + offset, block = offset / kMapRows;
-    target += line() * kStagePitch + static_cast<int>(threadIdx.x) % kChunks * kChunk;
-    if (row + kTileRows <= end_ && blocks_.has_steps(block, kTileRows / kMapRows) &&
-        first_key < written_keys(row, tokens_, reach_)) {
-      const Number* source =
-          pieces_ +
-          tile_numbers(blocks_.shape.first_tile(blocks_.first + block) + key_tile(first_key));
-      const std::ptrdiff_t step = tile_numbers(blocks_.shape.tiles_of(blocks_.first + block));
-#pragma unroll
-      for (int r = 0; r < kTileRows; r += kMapRows) {
-        copy_async(target + r * kStagePitch, source, true);
-        source += step;
-      }
-      return;
-    }
-#pragma unroll 1
-    for (int r = 0; r < kTileRows; r += kMapRows) {
-      const int own = row + r + line();
-      const bool valid = own < end_ && first_key < written_keys(own, tokens_, reach_);
-      const int tile = blocks_.first_tile(block + r / kMapRows) + key_tile(first_key);
-      copy_async(target + r * kStagePitch, pieces_ + (valid ? tile_numbers(tile) : 0), valid);
-    }
-  }
-
- private:
-  static constexpr int kChunks = kTileKeys / kChunk;
-  static_assert(kLoadThreads * kChunk == kMapTile, "a thread has one piece of a tile in memory");
-  __device__ static int line() { return static_cast<int>(threadIdx.x) / kChunks; }
-
-  const Number* pieces_;
-  MapBlocks blocks_;
-  int first_row_, end_, tokens_, reach_;
-};
-
 /// The two numbers of a word, kept where the flag is set.
 __device__ inline Word keep_pair(Word word, bool low, bool high) {
   return word & ((low ? 0xFFFFu : 0u) | (high ? 0xFFFF0000u : 0u));
@@ -249,43 +186,6 @@ __device__ inline void mask_block(float (&block)[kColumns][4], int first_row, in
       const int row = first_row + lane.g + e / 2 * 8, key = first_key + 8 * t + 2 * lane.q + e % 2;
       if (!in_map(row, key, tokens, reach)) block[t][e] = 0;
     }
-  }
-}
-
-/// Walks tiles 0..tiles-1 with kStages of them in shared memory: load(tile) starts copies,
-/// finish(tile) may change what this thread copied, use(tile) reads all of it. One barrier a tile:
-/// a stage is loaded again only after the barrier that follows its last use.
-template <int kStages, class Load, class Finish, class Use>
-__device__ inline void for_each_streamed_tile(int tiles, Load&& load, Finish&& finish, Use&& use) {
-#pragma unroll
-  for (int tile = 0; tile < kStages - 1; ++tile) {
-    if (tile < tiles) load(tile);
-    commit_copies();
-  }
-  for (int tile = 0; tile < tiles; ++tile) {
-    wait_for_copies<kStages - 2>();
-    finish(tile);
-    __syncthreads();
-    if (tile + kStages - 1 < tiles) load(tile + kStages - 1);
-    commit_copies();
-    use(tile);
-  }
-}
-
-/// After the copy of load_written_tile: turns this thread's pieces of M into causal softmax
-/// weights.
-template <class E>
-__device__ inline void finish_softmax_tile(Number* tile, int first_row, int end, int first_key,
-                                           const float* lse) {
-  constexpr int kChunks = kTileKeys / kChunk;
-  const int chunk = static_cast<int>(threadIdx.x) % kChunks,
-            step = static_cast<int>(blockDim.x) / kChunks;
-#pragma unroll 2
-  for (int r = static_cast<int>(threadIdx.x) / kChunks; r < kTileRows; r += step) {
-    const int row = first_row + r, causal = row + 1 - first_key - chunk * kChunk;
-    if (row >= end) continue;
-    uint4* piece = reinterpret_cast<uint4*>(tile + r * kStagePitch + chunk * kChunk);
-    *piece = keep_first(softmax_weights<E>(*piece, lse[row] * kLog2e), causal);
   }
 }
 

@@ -35,6 +35,8 @@ void Products<kDim>::weight_gradient(const ScoresArgs& args, ElementType type,
     using E = decltype(e);
     if (args.dots.partials != nullptr) {
       launch_scores<E, E, kDim, ScoreExtra::Dots>(args, stream);
+    } else if (args.dropout.threshold > 0) {
+      launch_scores<E, E, kDim, ScoreExtra::Dropout>(args, stream);
     } else {
       launch_scores<E, E, kDim, ScoreExtra::Nothing>(args, stream);
     }

@@ -114,6 +114,25 @@ class SharedPlace {
     other.address_ ^= bits;
     return other;
   }
+  /// The place `bytes` further.
+  __device__ SharedPlace operator+(int bytes) const {
+    SharedPlace other = *this;
+    other.address_ += static_cast<unsigned>(bytes);
+    return other;
+  }
+  /// load_blocks and load_blocks_transposed, `offset` bytes further.
+  __device__ void load_blocks(Word (&r)[4], int offset) const {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address_ + offset)
+                 : "memory");
+  }
+  __device__ void load_blocks_transposed(Word (&r)[4], int offset) const {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address_ + offset)
+                 : "memory");
+  }
   /// 16 bytes, `offset` bytes further.
   __device__ uint4 load(int offset) const {
     uint4 x;

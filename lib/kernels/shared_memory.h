@@ -27,19 +27,20 @@ MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
 
 // --- products with q, k, v; `dim` is the head size ---
 
-/// 64 tokens in rows of dim + 8 numbers.
-MTA_HOST_DEVICE constexpr int token_numbers(int dim) { return kTileKeys * (dim + 8); }
+/// 64 tokens, and 64x64 numbers of a map, in SectorRows (sector_rows.cuh).
+MTA_HOST_DEVICE constexpr int token_rows_numbers(int dim) { return kTileKeys * dim; }
+constexpr int kMapRowsNumbers = kTileRows * kTileKeys;
 
-/// Two stages of keys, and the stages of the stores; with dots two stages of M, which the stores go
-/// through.
+/// Stages of keys; with dots, of 128 rows by 64 keys of M, too.
+constexpr int kScoreStages = 3;
 MTA_HOST_DEVICE constexpr int scores_shared_bytes(int dim, bool dots) {
-  return kNumberBytes * (2 * token_numbers(dim) + (dots ? 2 : 1) * 2 * kTileNumbers);
+  return kNumberBytes * kScoreStages * (token_rows_numbers(dim) + (dots ? 2 * kMapRowsNumbers : 0));
 }
 
 /// A stage of a sum: 128 rows by 64 keys of the map, or 64 rows by 128 keys as two tiles, and 64
 /// tokens. There are two of them.
 MTA_HOST_DEVICE constexpr int sum_stage_numbers(int dim) {
-  return 2 * kTileNumbers + token_numbers(dim);
+  return 2 * kMapRowsNumbers + token_rows_numbers(dim);
 }
 MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
   return kNumberBytes * 2 * sum_stage_numbers(dim);
@@ -121,6 +122,9 @@ MTA_HOST_DEVICE constexpr int walked_shared_bytes() {
 
 constexpr int kOnePassRows = kTileRows + 16;  // of scores: c_q-1 above the outputs, of 16 at a time
 constexpr int kMaxOnePassBlocks = 3;          // of the key window
+
+/// 64 tokens in rows of dim + 8 numbers.
+MTA_HOST_DEVICE constexpr int token_numbers(int dim) { return kTileKeys * (dim + 8); }
 
 /// A tile of keys and one of values, two of scores with their halo, the queries of the rows below
 /// 64, the head's table.

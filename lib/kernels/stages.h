@@ -76,7 +76,7 @@ struct ScoresArgs {
   MapView target;
   float factor;
   RowStatistics statistics;  // of the target, when it is M
-  DropoutArgs dropout;       // on the target, when it is dA
+  DropoutArgs dropout;       // on the target, when it is dA and no dots are wanted
   // With partial dots, of the target dA = dP and P = exp(M - lse), where nothing stands after the
   // softmax:
   RowDots dots;

@@ -61,26 +61,20 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   if (tiles <= 0) return;
   const WrittenMap weights(args.map, map, begin, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens x = head_tokens(args.x, map, extent.heads);
-  // Calls visit(tile in shared memory, its first key) for the block's one or two tiles of keys.
-  const auto for_each_key_tile = [&](int tile, auto&& visit) {
-    Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
-#pragma unroll 1
-    for (int key = first_key; key < end_key; key += kTileKeys, stage += kTileNumbers) {
-      visit(stage, key);
-    }
-  };
   const auto load = [&](int tile) {
     const int offset = tile * kTileRows;
-    for_each_key_tile(tile, [&](Number* keys, int key) { weights.load(keys, offset, key); });
-    load_tokens<kDim>(shared + tile % 2 * sum_stage_numbers(kDim) + 2 * kTileNumbers, x,
-                      begin + offset, extent.rows.end);
+    Number* const stage = shared + tile % 2 * sum_stage_numbers(kDim);
+    weights.load<2>(stage, weights.strip(offset), offset, key_tile(first_key));
+    load_token_rows<kDim>(stage + 2 * kMapRowsNumbers, x, begin + offset, extent.rows.end);
   };
   const auto finish = [&](int tile) {
     if (!kSoftmax) return;
     const float* lse = args.lse + static_cast<std::size_t>(map) * extent.tokens;
-    for_each_key_tile(tile, [&](Number* keys, int key) {
-      finish_softmax_tile<E>(keys, begin + tile * kTileRows, extent.rows.end, key, lse);
-    });
+    Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+#pragma unroll 1
+    for (int key = first_key; key < end_key; key += kTileKeys, stage += kMapRowsNumbers) {
+      weights.finish_softmax<E>(stage, tile * kTileRows, key, lse);
+    }
   };
   const int own_key = first_key + 32 * warp;
   // Rows from which on the warp's keys are reached; none where it has no keys.
@@ -89,16 +83,16 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   for_each_streamed_tile<2>(tiles, load, finish, [&](int tile) {
     if (min(begin + (tile + 1) * kTileRows, extent.rows.end) <= own_rows) return;
     const Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
-    // A[m = key, k = row] from rows in memory: transposed blocks, (m, k) in by-row order.
-    const Number* corner =
-        stage + warp / 2 * kTileNumbers + warp % 2 * 32 + square_offset_by_row(kStagePitch);
+    const Squares<kTileKeys, false> own(stage + warp / 2 * kMapRowsNumbers, warp % 2 * 2 * kSector);
+    const Squares<kDim, true> tokens(stage + 2 * kMapRowsNumbers);
 #pragma unroll 1
     for (int k = 0; k < kTileRows / 16; ++k) {
-      Word a[2][4];
+      Word a[2][4];  // A[m = key, k = row] from rows in memory
 #pragma unroll
-      for (int m = 0; m < 2; ++m)
-        load_blocks_transposed(a[m], corner + 16 * m + 16 * k * kStagePitch);
-      accumulate_both<E, kDim>(sums, a, stage + 2 * kTileNumbers + 16 * k * (kDim + 8));
+      for (int m = 0; m < 2; ++m) {
+        own.load_transposed(a[m], m, 16 * k * SectorRows<kTileKeys>::kBytes);
+      }
+      accumulate_both<E, kDim>(sums, a, tokens, 16 * k * SectorRows<kDim>::kBytes);
     }
   });
 

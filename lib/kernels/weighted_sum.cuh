@@ -1,7 +1,7 @@
 // Stage: target_i = factor sum_j map[i, j] y_j. The output O = A V, and dQ = scale dS K.
 #pragma once
 
-#include "lib/kernels/map_view.cuh"
+#include "lib/kernels/sector_rows.cuh"
 
 namespace mta::kernels {
 
@@ -63,16 +63,15 @@ __device__ void store_tokens(const float (&sums)[kDim / 8][4], const TensorView&
   }
 }
 
-/// sums += A B for 32 rows: A [32, 16] as fragments of its two blocks of 16 rows, B [16, kDim] from
-/// `b` on. What is loaded of B serves both.
+/// sums += A B for 32 rows: A [32, 16] as fragments of its two blocks of 16 rows, B [16, kDim] of
+/// the rows `offset` bytes after the squares'. What is loaded of B serves both.
 template <class E, int kDim>
 __device__ void accumulate_both(float (&sums)[2][kDim / 8][4], const Word (&a)[2][4],
-                                const Number* b) {
-  const Number* corner = b + square_offset(kDim + 8);
+                                const Squares<kDim, true>& b, int offset) {
 #pragma unroll
   for (int n = 0; n < kDim / 16; ++n) {
     Word y[4];  // as in accumulate_product
-    load_blocks_transposed(y, corner + 16 * n);
+    b.load_transposed(y, n, offset);
 #pragma unroll
     for (int m = 0; m < 2; ++m) {
       mma_k16<E>(sums[m][2 * n], a[m][0], a[m][1], a[m][2], a[m][3], y[0], y[1]);
@@ -85,14 +84,16 @@ __device__ void accumulate_both(float (&sums)[2][kDim / 8][4], const Word (&a)[2
 /// + 8.
 template <class E>
 __device__ void apply_softmax(Word (&a)[4], const float (&lse2)[2], int first_row, int first_key) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) a[n] = weight_pair<E>(a[n], lse2[n % 2]);
+  if (first_key + 15 <= first_row) return;
+  __syncwarp();  // a branch, not instructions that do nothing
   const Lane lane = lane_place();
-  const bool all_causal = first_key + 15 <= first_row;
+  const int causal = first_row + lane.g - first_key - 2 * lane.q;
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
-    a[n] = weight_pair<E>(a[n], lse2[n % 2]);
-    if (all_causal) continue;
-    const int row = first_row + lane.g + n % 2 * 8, key = first_key + n / 2 * 8 + 2 * lane.q;
-    a[n] = keep_pair(a[n], key <= row, key < row);
+    const int past = n / 2 * 8 - n % 2 * 8;
+    a[n] = keep_pair(a[n], past <= causal, past < causal);
   }
 }
 
@@ -111,13 +112,14 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   const int end_row = min(first_row + kProductRows, extent.rows.end);
   const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens y = head_tokens(args.y, map, extent.heads);
+  const MapStrip strips[] = {weights.strip(0), weights.strip(kTileRows)};
   const auto load = [&](int tile) {
-    Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
-#pragma unroll 1
-    for (int r = 0; r < end_row - first_row; r += kTileRows) {
-      weights.load(stage + r * kStagePitch, r, tile * kTileKeys);
+    Number* const stage = shared + tile % 2 * sum_stage_numbers(kDim);
+    weights.load(stage, strips[0], 0, tile);
+    if (first_row + kTileRows < end_row) {
+      weights.load(stage + kMapRowsNumbers, strips[1], kTileRows, tile);
     }
-    load_tokens<kDim>(stage + kProductRows * kStagePitch, y, tile * kTileKeys, extent.tokens);
+    load_token_rows<kDim>(stage + 2 * kMapRowsNumbers, y, tile * kTileKeys, extent.tokens);
   };
   const int row = first_row + 32 * warp, last_row = min(row + 32, end_row) - 1;
   const int own_tiles = row <= last_row ? key_tiles(last_row, extent.tokens, extent.reach) : 0;
@@ -131,16 +133,17 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   const auto use = [&](int tile) {
     if (tile >= own_tiles) return;  // above the diagonal
     const Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
-    const Number* corner = stage + 32 * warp * kStagePitch + square_offset(kStagePitch);
+    const Squares<kTileKeys, true> own(stage + 32 * warp * kTileKeys);
+    const Squares<kDim, true> tokens(stage + 2 * kMapRowsNumbers);
 #pragma unroll 1
     for (int k = 0; k < kTileKeys / 16; ++k) {
       Word a[2][4];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
-        load_blocks(a[m], corner + 16 * m * kStagePitch + 16 * k);
+        own.load(a[m], k, 16 * m * SectorRows<kTileKeys>::kBytes);
         if (kSoftmax) apply_softmax<E>(a[m], lse2[m], row + 16 * m, tile * kTileKeys + 16 * k);
       }
-      accumulate_both<E, kDim>(sums, a, stage + kProductRows * kStagePitch + 16 * k * (kDim + 8));
+      accumulate_both<E, kDim>(sums, a, tokens, 16 * k * SectorRows<kDim>::kBytes);
     }
   };
   for_each_streamed_tile<2>(

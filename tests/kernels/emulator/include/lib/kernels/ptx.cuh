@@ -51,13 +51,21 @@ inline void store_piece(Number* target, const uint4& x) { *reinterpret_cast<uint
 void copy_async(Number* target, const Number* source, bool valid);
 class SharedPlace {
  public:
-  explicit SharedPlace(void* pointer) : bytes_(static_cast<std::byte*>(pointer)) {}
+  explicit SharedPlace(const void* pointer)
+      : bytes_(static_cast<std::byte*>(const_cast<void*>(pointer))) {}
   void copy_async(int offset, const Number* source, bool valid) const {
     kernels::copy_async(reinterpret_cast<Number*>(bytes_ + offset), source, valid);
   }
   SharedPlace operator^(unsigned bits) const {
     const auto address = reinterpret_cast<std::uintptr_t>(bytes_);
     return SharedPlace(bytes_ + static_cast<std::ptrdiff_t>((address ^ bits) - address));
+  }
+  SharedPlace operator+(int bytes) const { return SharedPlace(bytes_ + bytes); }
+  void load_blocks(Word (&r)[4], int offset) const {
+    kernels::load_blocks(r, reinterpret_cast<const Number*>(bytes_ + offset));
+  }
+  void load_blocks_transposed(Word (&r)[4], int offset) const {
+    kernels::load_blocks_transposed(r, reinterpret_cast<const Number*>(bytes_ + offset));
   }
   uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
 

@@ -1,0 +1,214 @@
+// Rows in shared memory whose 32-byte sectors are whole, for the products with q, k, v: how they
+// are copied there, and how fragments are read from them.
+//
+// A copy asks L2 for a sector once only if it comes to lie in a sector of shared memory. So rows
+// have no padding of 16 bytes; their sectors change places instead, so that the same sector of four
+// rows in a row uses all 32 banks once.
+#pragma once
+
+#include "lib/kernels/map_view.cuh"
+
+namespace mta::kernels {
+
+/// Where numbers of rows of kColumns stand, in memory that begins at a multiple of 128 bytes.
+template <int kColumns>
+struct SectorRows {
+  static_assert(kColumns % (2 * kSector) == 0);
+  static constexpr int kBytes = kColumns * kNumberBytes;
+  static constexpr bool kWholeLines = kColumns % (4 * kSector) == 0;  // of 128 bytes
+  /// What is in an exclusive or with the columns of a row. Other rows than whole lines begin in
+  /// other banks where they are odd.
+  __device__ static int moved(int row) {
+    return (kWholeLines ? (row & 1) * 2 * kSector : 0) ^ (row >> 1 & 1) * kSector;
+  }
+  __device__ static int place(int row, int column) {
+    return row * kColumns + (column ^ moved(row));
+  }
+  /// The place n sectors after one in the first sector; n a constant, as `Place` is a SharedPlace.
+  template <class Place>
+  __device__ static Place further(const Place& place, int n) {
+    constexpr int kGroup = kWholeLines ? 4 : 2;  // sectors that change places with each other
+    return (place ^ static_cast<unsigned>(n % kGroup * kSectorBytes)) +
+           n / kGroup * kGroup * kSectorBytes;
+  }
+  static constexpr int kSectorBytes = kSector * kNumberBytes;
+};
+
+/// 16 bytes of shared memory.
+__device__ inline uint4 load_piece(const Number* piece) {
+  return *reinterpret_cast<const uint4*>(piece);
+}
+
+/// kTokens x kDim numbers into SectorRows; zeros for tokens outside [0, end). A thread keeps to one
+/// 16-byte column, so that whole tiles cost it one addition a copy.
+template <int kDim, int kTokens = kTileRows>
+__device__ void load_token_rows(Number* target, const HeadTokens& x, int first, int end) {
+  constexpr int kChunks = kDim / kChunk, kLines = kLoadThreads / kChunks / 8 * 8;
+  static_assert(kTokens % kLines == 0);
+  const int line = static_cast<int>(threadIdx.x) / kChunks,
+            column = static_cast<int>(threadIdx.x) % kChunks * kChunk;
+  if (line >= kLines) return;  // threads that have no column of their own
+  const int place = SectorRows<kDim>::place(line, column);
+  const auto copy = [&](int r, const Number* from, bool valid) {
+    copy_async(target + r * kDim + place, from, valid);
+  };
+  if (first >= 0 && first + kTokens <= end) {
+    const Number* from = x.first + column + (first + line) * x.stride;
+#pragma unroll
+    for (int r = 0; r < kTokens; r += kLines) {
+      copy(r, from, true);
+      from += kLines * x.stride;
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int r = 0; r < kTokens; r += kLines) {
+    const int wanted = first + r + line, token = max(min(wanted, end - 1), 0);
+    copy(r, x.first + column + token * x.stride, token == wanted);
+  }
+}
+
+/// Where tiles of 64 rows stand that follow each other along the keys, each thread's piece of them.
+struct MapStrip {
+  const Number* first;  // of the first tile and the first 16 rows
+  int step;             // numbers to the next 16 rows
+  int whole;            // tiles whose rows are all written, and 16 by 16 a step further
+};
+
+/// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows. The block
+/// has kLoadThreads threads: each copies its piece of every 16 rows.
+class WrittenMap {
+ public:
+  __device__ WrittenMap(const MapView& view, int map, int first_row, int end, int tokens, int reach)
+      : pieces_(map_tiles(view, map) + static_cast<int>(threadIdx.x) * kChunk),
+        blocks_(view, first_row),
+        first_row_(first_row),
+        end_(end),
+        tokens_(tokens),
+        reach_(reach) {}
+
+  /// Of rows first_row + offset..; `offset` is a multiple of kTileRows, at most the ring's length.
+  __device__ MapStrip strip(int offset) const {
+    const int row = first_row_ + offset, block = offset / kMapRows;
+    const bool has_steps =
+        row + kTileRows <= end_ && blocks_.has_steps(block, kTileRows / kMapRows);
+    return {pieces_ + tile_numbers(blocks_.shape.first_tile(blocks_.first + block)),
+            blocks_.shape.tiles_of(blocks_.first + block) * kMapTile,
+            has_steps ? key_tiles(row, tokens_, reach_) : 0};
+  }
+  /// Tile `tile` of a strip, and kTiles - 1 more, into SectorRows one after the other; zeros from
+  /// row `end` on and past what a row has written.
+  template <int kTiles = 1>
+  __device__ void load(Number* target, const MapStrip& strip, int offset, int tile) const {
+    target += SectorRows<kTileKeys>::place(line(), column());
+    if (tile + kTiles <= strip.whole) {
+      const Number* source = strip.first + tile * kMapTile;
+#pragma unroll
+      for (int r = 0; r < kTileRows; r += kMapRows) {
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+          copy_async(target + n * kMapRowsNumbers + r * kTileKeys, source + n * kMapTile, true);
+        }
+        source += strip.step;
+      }
+      return;
+    }
+#pragma unroll 1
+    for (int n = 0; n < kTiles * kTileRows; n += kMapRows) {
+      const int row = offset + n % kTileRows, own = first_row_ + row + line(),
+                key = tile + n / kTileRows;
+      const bool valid = own < end_ && key < key_tiles(own, tokens_, reach_);
+      const int from = blocks_.first_tile(row / kMapRows) + key;
+      copy_async(target + n * kTileKeys, pieces_ + (valid ? tile_numbers(from) : 0), valid);
+    }
+  }
+
+  /// After the copy: turns this thread's pieces of M into causal softmax weights.
+  template <class E>
+  __device__ void finish_softmax(Number* tile, int offset, int first_key, const float* lse) const {
+    Number* target = tile + SectorRows<kTileKeys>::place(line(), column());
+#pragma unroll 2
+    for (int r = 0; r < kTileRows; r += kMapRows) {
+      const int row = first_row_ + offset + r + line(), causal = row + 1 - first_key - column();
+      if (row >= end_) continue;
+      uint4* piece = reinterpret_cast<uint4*>(target + r * kTileKeys);
+      *piece = keep_first(softmax_weights<E>(*piece, lse[row] * kLog2e), causal);
+    }
+  }
+
+ private:
+  static constexpr int kChunks = kTileKeys / kChunk;
+  static_assert(kLoadThreads * kChunk == kMapTile, "a thread has one piece of a tile in memory");
+  __device__ static int line() { return static_cast<int>(threadIdx.x) / kChunks; }
+  __device__ static int column() { return static_cast<int>(threadIdx.x) % kChunks * kChunk; }
+
+  const Number* pieces_;
+  MapBlocks blocks_;
+  int first_row_, end_, tokens_, reach_;
+};
+
+/// Walks tiles 0..tiles-1 with kStages of them in shared memory: load(tile) starts copies,
+/// finish(tile) may change what this thread copied, use(tile) reads all of it. One barrier a tile:
+/// a stage is loaded again only after the barrier that follows its last use. The first kStarted
+/// tiles have been started, in a group of copies each.
+template <int kStages, int kStarted = 0, class Load, class Finish, class Use>
+__device__ inline void for_each_streamed_tile(int tiles, Load&& load, Finish&& finish, Use&& use) {
+#pragma unroll
+  for (int tile = kStarted; tile < kStages - 1; ++tile) {
+    if (tile < tiles) load(tile);
+    commit_copies();
+  }
+  for (int tile = 0; tile < tiles; ++tile) {
+    wait_for_copies<kStages - 2>();
+    finish(tile);
+    __syncthreads();
+    if (tile + kStages - 1 < tiles) load(tile + kStages - 1);
+    commit_copies();
+    use(tile);
+  }
+}
+
+/// This lane's part of 16x16 squares of SectorRows<kColumns>, as four blocks of 8x8. Rows 4..7 of
+/// each block come with the block of the neighbour columns, so that a block's rows use all banks;
+/// lanes that have them exchange the two.
+template <int kColumns, bool kByColumns>
+class Squares {
+ public:
+  /// Of the 16 rows from `rows` on, and 32 columns or more from `column` on. kByColumns: blocks
+  /// (rows 0.., columns 0..), (8.., 0..), (0.., 8..), (8.., 8..); else (0.., 0..), (0.., 8..),
+  /// (8.., 0..), (8.., 8..).
+  __device__ explicit Squares(const Number* rows, int column = 0)
+      : first_(rows + (lane_offset() ^ column)) {}
+  /// Columns 16 n.. of the rows `offset` bytes further.
+  __device__ void load(Word (&r)[4], int n, int offset) const {
+    SectorRows<kColumns>::further(first_, n).load_blocks(r, offset);
+    exchange(r, lane_place().g >= 4);
+  }
+  /// The same, each block transposed.
+  __device__ void load_transposed(Word (&r)[4], int n, int offset) const {
+    SectorRows<kColumns>::further(first_, n).load_blocks_transposed(r, offset);
+    exchange(r, lane_place().q >= 2);
+  }
+
+ private:
+  __device__ static int lane_offset() {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, row = lane % 8;
+    const int lower = kByColumns ? lane / 8 % 2 : lane / 16,
+              right = kByColumns ? lane / 16 : lane / 8 % 2;
+    return SectorRows<kColumns>::place(8 * lower + row, (right ^ row / 4) * kChunk);
+  }
+  __device__ static void exchange(Word (&r)[4], bool swapped) {
+    constexpr int kOther = kByColumns ? 2 : 1;
+#pragma unroll
+    for (int n = 0; n < 2; ++n) {
+      Word &x = r[kByColumns ? n : 2 * n], &y = r[(kByColumns ? n : 2 * n) + kOther];
+      const Word kept = x;
+      x = swapped ? y : x;
+      y = swapped ? kept : y;
+    }
+  }
+
+  SharedPlace first_;
+};
+
+}  // namespace mta::kernels
