@@ -3,6 +3,7 @@
 #pragma once
 
 #include "lib/kernels/map_view.cuh"
+#include "lib/kernels/warp_sums.cuh"
 
 #include <type_traits>
 
@@ -229,13 +230,6 @@ __device__ inline void for_each_step(Run&& run) {
   run(std::integral_constant<int, 0>{});
   run(std::integral_constant<int, 1>{});
   run(std::integral_constant<int, 2>{});
-}
-
-/// One number each of two rows: even `bit` gets the first row's sum over lanes that differ in it,
-/// odd the second's.
-__device__ inline float exchange_sum(float first, float second, int bit) {
-  const bool odd = (static_cast<int>(threadIdx.x) & bit) != 0;
-  return (odd ? second : first) + __shfl_xor_sync(0xFFFFFFFFu, odd ? first : second, bit);
 }
 
 /// P = exp(M - lse) in the place of M, and the partial dots of P dP.

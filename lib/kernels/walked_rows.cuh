@@ -3,7 +3,6 @@
 #pragma once
 
 #include "lib/kernels/kept_weights.cuh"
-#include "lib/kernels/streamed_rows.cuh"
 #include "lib/kernels/toeplitz.cuh"
 #include "lib/kernels/warp_sums.cuh"
 

@@ -18,4 +18,11 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
+/// One number each of two rows: lanes without `bit` get the first row's sum over lanes that differ
+/// in it, the others the second's.
+__device__ inline float exchange_sum(float first, float second, int bit) {
+  const bool odd = (static_cast<int>(threadIdx.x) & bit) != 0;
+  return (odd ? second : first) + __shfl_xor_sync(0xFFFFFFFFu, odd ? first : second, bit);
+}
+
 }  // namespace mta::kernels
