@@ -2,9 +2,10 @@
 // to kMaxStreamedSpan query offsets, windows of up to 3 blocks. What they are:
 // kq_convolution_backward.cuh.
 //
-// A warp walks down a segment of rows of 64 keys, two rows r, r+1 a step, and loads each row once.
-// On the matrix unit dX has windows of 8 outputs where a tile has rows, so the query offset chooses
-// no row to load but the sum to add to; the kernel's gradient has windows inside:
+// A warp walks down a segment of rows of 64 keys, two rows r, r+1 a step, four steps a group, and
+// loads each row once. On the matrix unit dX has windows of 8 outputs where a tile has rows, so the
+// query offset chooses no row to load but the sum to add to; the kernel's gradient has windows
+// inside:
 //
 //   dX       [8 windows of row r | of r+1, 8 keys] += dY [.., 8 kBlocks columns] band a
 //                                                     into the pair of rows (r-a, r+1-a)
@@ -20,21 +21,27 @@
 
 namespace mta::kernels {
 
-/// What a warp keeps from step to step. Everything that is indexed by rows turns at compile time.
+/// What a warp keeps from step to step. Everything that is indexed by rows turns at compile time,
+/// once around in a group.
 template <int kBlocks, int kSpan>
 struct StreamSums {
   static constexpr int kTails = kBlocks > 2 ? kSpan / 2 : 0;
   Word band[kSpan][kBlocks];
-  float rows[kSpan][4] = {};  // pairs of rows of dX: word `lane` of the first, of the second row
-  float last[2] = {};         // the second row of the pair that was done last
-  // X of pairs of rows, transposed: of the last steps, then of a group's.
-  static constexpr int kPairs = kSpan / 2;
-  Word x[kPairs + kGroupSteps][2] = {};
+  float rows[kGroupRows][4] = {};  // pairs of rows of dX: word `lane` of the first, of the second
+  float last[2] = {};              // the second row of the pair that was done last
+  Word x[kGroupSteps][2] = {};     // X of the last pairs of rows, transposed
   // The kernel's gradient: columns g and g+8 by keys 2q, 2q+1; columns 16+g for two offsets.
   float taps[kSpan][4] = {}, tails[kTails + 1][4] = {};
+  static_assert(kSpan <= kGroupRows && kSpan / 2 < kGroupSteps);
 
   /// The pair that offset a of a group's step adds to.
-  __device__ static constexpr int pair(int step, int a) { return (2 * step - a + kSpan) % kSpan; }
+  __device__ static constexpr int pair(int step, int a) {
+    return (2 * step - a + kGroupRows) % kGroupRows;
+  }
+  /// X of the pair of rows `back` steps before a group's step.
+  __device__ Word (&x_of(int step, int back))[2] {
+    return x[(step - back + kGroupSteps) % kGroupSteps];
+  }
 };
 
 /// The B fragments of all offsets; zero from query_span on.
@@ -54,25 +61,41 @@ __device__ void load_bands(Word (&band)[kSpan][kBlocks], const ConvolutionBackwa
   }
 }
 
-/// Adds the two rows of dY at `rows` to dX.
+/// Where a step finds its two rows of dY and those before them: in the first step of a group, whose
+/// rows before may lie at the ring's end, not where the other steps do.
+struct StepPlaces {
+  SharedPlace thirds, third_columns, odd_columns;
+  __device__ StepPlaces(const StreamLanes& lanes, bool at_begin)
+      : thirds(lanes.third + (kRowBytes + lanes.wrap(8, at_begin))),
+        third_columns(lanes.third + lanes.wrap(24, at_begin)),
+        odd_columns(lanes.columns + (lanes.wrap(16, at_begin) - kRowBytes)) {}
+};
+
+/// Adds two rows of dY to dX. The third block of columns is that of rows r-1, r and of r, r+1, so
+/// that two offsets share one product.
 template <class E, int kStep, int kBlocks, int kSpan>
-__device__ void add_to_rows(StreamSums<kBlocks, kSpan>& sums, const Number* rows,
-                            const StreamLanes& lanes) {
+__device__ void add_to_rows(StreamSums<kBlocks, kSpan>& sums, const StreamLanes& lanes,
+                            const StepPlaces& first) {
   using Sums = StreamSums<kBlocks, kSpan>;
-  Word y[4], third[2];
-  load_blocks(y, rows + lanes.windows);
-  if (kBlocks > 2) load_two_blocks(third, rows + lanes.windows + 2 * kChunk);
+  Word y[4], thirds[4];
+  lanes.windows.load_blocks(y, 2 * kStep * kRowBytes);
+  if (kBlocks > 2) {
+    if (kStep == 0) {
+      first.thirds.load_blocks(thirds, 0);
+    } else {
+      lanes.third.load_blocks(thirds, (2 * kStep + 1) * kRowBytes);
+    }
+  }
 #pragma unroll
   for (int a = 0; a < kSpan; ++a) {
     float(&pair)[4] = sums.rows[Sums::pair(kStep, a)];
     if (a < 2) pair[0] = pair[1] = pair[2] = pair[3] = 0;
     mma_k16<E>(pair, y[0], y[1], y[2], y[3], sums.band[a][0], sums.band[a][1]);
   }
-  if constexpr (kBlocks > 2) {
 #pragma unroll
-    for (int a = 0; a < kSpan; ++a) {
-      mma_k8<E>(sums.rows[Sums::pair(kStep, a)], third[0], third[1], sums.band[a][2]);
-    }
+  for (int a = 1; a < 2 * Sums::kTails; a += 2) {
+    mma_k16<E>(sums.rows[Sums::pair(kStep, a)], thirds[0], thirds[1], thirds[2], thirds[3],
+               sums.band[a - 1][kBlocks - 1], sums.band[a][kBlocks - 1]);
   }
 }
 
@@ -81,43 +104,37 @@ __device__ void add_to_rows(StreamSums<kBlocks, kSpan>& sums, const Number* rows
 /// in r-1, r. The third block of columns takes rows r-2, r-1 for even offsets and r-1, r for odd
 /// ones, so that two offsets share one product.
 template <class E, int kStep, bool kConvert, int kBlocks, int kSpan>
-__device__ void add_to_taps(StreamSums<kBlocks, kSpan>& sums, const Number* rows,
-                            const Number* above, const StreamLanes& lanes) {
+__device__ void add_to_taps(StreamSums<kBlocks, kSpan>& sums, const StreamLanes& lanes,
+                            const StepPlaces& first) {
   using Sums = StreamSums<kBlocks, kSpan>;
-  constexpr int kNew = Sums::kPairs + kStep;
   Word y[4], odd[4], third[4];
   if constexpr (kBlocks > 2) {
-    load_blocks_transposed(third, lanes.third(rows, above));
+    const SharedPlace& place = kStep == 0 ? first.third_columns : lanes.third;
+    place.load_blocks_transposed(third, 2 * kStep * kRowBytes);
 #pragma unroll
     for (int n = 0; n < Sums::kTails; ++n) {
-      const Word(&x)[2] = sums.x[kNew - 1 - n];
+      const Word(&x)[2] = sums.x_of(kStep, n + 1);
       mma_k16<E>(sums.tails[n], third[0], third[1], third[2], third[3], x[0], x[1]);
     }
   }
-  load_blocks_transposed(odd, lanes.odd_columns(rows, above));
+  if (kStep == 0) {
+    first.odd_columns.load_blocks_transposed(odd, 0);
+  } else {
+    lanes.columns.load_blocks_transposed(odd, (2 * kStep - 1) * kRowBytes);
+  }
 #pragma unroll
   for (int a = 1; a < kSpan; a += 2) {
-    const Word(&x)[2] = sums.x[kNew - (a + 1) / 2];
+    const Word(&x)[2] = sums.x_of(kStep, (a + 1) / 2);
     mma_k16<E>(sums.taps[a], odd[0], odd[1], odd[2], odd[3], x[0], x[1]);
   }
-  Word(&new_x)[2] = sums.x[kNew];
-  load_two_blocks_transposed(new_x, rows + lanes.keys());
+  Word(&new_x)[2] = sums.x_of(kStep, 0);
+  lanes.keys.load_two_blocks_transposed(new_x, 2 * kStep * kRowBytes);
   if (kConvert) new_x[0] = convert<Half, E>(new_x[0]), new_x[1] = convert<Half, E>(new_x[1]);
-  load_blocks_transposed(y, rows + lanes.columns);
+  lanes.columns.load_blocks_transposed(y, 2 * kStep * kRowBytes);
 #pragma unroll
   for (int a = 0; a < kSpan; a += 2) {
-    const Word(&x)[2] = sums.x[kNew - a / 2];
+    const Word(&x)[2] = sums.x_of(kStep, a / 2);
     mma_k16<E>(sums.taps[a], y[0], y[1], y[2], y[3], x[0], x[1]);
-  }
-}
-
-/// Makes room for the next group's X.
-template <int kBlocks, int kSpan>
-__device__ void turn_pairs(StreamSums<kBlocks, kSpan>& sums) {
-#pragma unroll
-  for (int n = 0; n < StreamSums<kBlocks, kSpan>::kPairs; ++n) {
-    sums.x[n][0] = sums.x[n + kGroupSteps][0];
-    sums.x[n][1] = sums.x[n + kGroupSteps][1];
   }
 }
 
@@ -132,56 +149,89 @@ __device__ void take_rows(Word (&done)[2], StreamSums<kBlocks, kSpan>& sums) {
   sums.last[0] = second[2], sums.last[1] = second[3];
 }
 
-/// One step with the two rows at `rows`, before which stand those before `above`.
-template <class E, int kStep, bool kConvert, int kBlocks, int kSpan>
-__device__ void step_down(Word (&done)[2], StreamSums<kBlocks, kSpan>& sums, const Number* rows,
-                          const Number* above, const StreamLanes& lanes) {
-  add_to_rows<E, kStep>(sums, rows, lanes);
-  add_to_taps<E, kStep, kConvert>(sums, rows, above, lanes);
-  take_rows<E, kStep>(done, sums);
-}
-
-/// A warp's walk down its segment.
+/// A warp at work on its segment, group after group.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
-__device__ void stream_segment(StreamSums<kBlocks, kSpan>& sums, Number* ring,
-                               const ConvolutionBackwardArgs& args, const StreamSegment& segment,
-                               const RowPlaces& places) {
-  constexpr bool kWeights = kKind == MapKind::SoftmaxWeights;
-  const StreamLanes lanes(args.window.halo);
-  const StreamCopies<kBlocks> copies(args, segment, places, ring);
-  const StreamTarget target(args, segment, places);
-  StreamWeights<E> weights(args, segment);
-  const int end = segment.end_row + kSpan;  // all that the last row of X meets lies above
-  clear_rows(ring + (kRingRows - 2) * kRingPitch, 2);
-  copies.start(segment.first_row, 0);
-  copies.start(segment.first_row + kGroupRows, kGroupRows);
-  for (int row = segment.first_row, place = 0; row < end; row += kGroupRows) {
-    wait_for_copies<1>();
-    __syncwarp();
-    copies.start(row + 2 * kGroupRows,
-                 place < kRingRows / 2 ? place + kRingRows / 2 : place - kRingRows / 2);
-    Number* const rows = ring + place * kRingPitch;
-    const bool edge = row < segment.first_key + kTileKeys + (kBlocks - 1) * kChunk;
-    const bool plain = !edge && target.holds(row - kSpan + 1);
-    if (kWeights) weights.make(rows, row);
-    if (edge) mask_rows<kBlocks>(rows, row - segment.first_key, args.window.halo);
-    __syncwarp();
-    float dots[3];
-    for_each_step([&](auto step) {
-      constexpr int kStep = decltype(step)::value;
-      const Number* own = rows + 2 * kStep * kRingPitch;
-      const Number* above = kStep == 0 && place == 0 ? ring + kRingRows * kRingPitch : own;
-      Word done[2];
-      step_down<E, kStep, !kWeights>(done, sums, own, above, lanes);
-      target.store(done, row + 2 * kStep - kSpan + 1, plain);
-      if (kWeights) dots[kStep] = weights.dots(done, ring, place + 2 * kStep - kSpan + 1);
-    });
-    turn_pairs(sums);
-    if (kWeights) weights.store_dots(dots, row - kSpan + 1);
-    place = place + kGroupRows == kRingRows ? 0 : place + kGroupRows;
+class SegmentStream {
+ public:
+  __device__ SegmentStream(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
+                           const GroupPlaces& places, Number* ring)
+      : args_(args),
+        segment_(segment),
+        places_(places),
+        ring_(ring),
+        lanes_(ring, args.window.halo),
+        copies_(args, segment, places, ring),
+        target_(args, segment),
+        weights_(args, segment, ring, ring + kRingNumbers) {}
+
+  __device__ void run(StreamSums<kBlocks, kSpan>& sums) {
+    const int end = segment_.end_row + kSpan;  // all that the last row of X meets lies above
+    clear_rows(ring_ + (kRingRows - 2) * kRingPitch, 2);
+    copies_.start(0, 0);
+    copies_.start(1, kGroupBytes);
+    for (int row = segment_.first_row, group = 0; row < end; row += kGroupRows, ++group) {
+      wait_for_copies<1>();
+      __syncwarp();
+      copies_.start(group + 2,
+                    place_ < kRingBytes / 2 ? place_ + kRingBytes / 2 : place_ - kRingBytes / 2);
+      const bool edge = row < segment_.first_key + kTileKeys + (kBlocks - 1) * kChunk;
+      if (!edge && target_.holds(row - kBehind)) {
+        take_group<true>(sums, row, group, false);
+      } else {
+        take_group<false>(sums, row, group, edge);
+      }
+      const int further =
+          place_ + kGroupBytes == kRingBytes ? kGroupBytes - kRingBytes : kGroupBytes;
+      place_ += further, lanes_ += further;
+    }
+    wait_for_copies<0>();
   }
-  wait_for_copies<0>();
-}
+
+ private:
+  static constexpr bool kWeights = kKind == MapKind::SoftmaxWeights;
+  static constexpr int kBehind = kSpan - 1;  // the first row that a group completes, before its own
+
+  /// `kPlain`: nothing is to be masked, and all rows that the group completes are the segment's.
+  template <bool kPlain>
+  __device__ void take_group(StreamSums<kBlocks, kSpan>& sums, int row, int group, bool edge) {
+    if constexpr (kWeights) weights_.make(copies_.own_pieces(place_), group);
+    if (!kPlain && edge) {
+      __syncwarp();
+      mask_rows<kBlocks>(ring_ + place_ / kNumberBytes, row - segment_.first_key,
+                         args_.window.halo);
+    }
+    if (kWeights || !kPlain) __syncwarp();
+    Word* const before = target_.in(before_) + kGroupRows * kMapRowNumbers / 2;
+    before_ = places_[group];
+    Word* const here = target_.in(before_);
+    const StepPlaces first(lanes_, place_ == 0);
+    for_each_step([&](auto step) {
+      constexpr int kStep = decltype(step)::value, kDone = 2 * kStep - kBehind;
+      add_to_rows<E, kStep>(sums, lanes_, first);
+      add_to_taps<E, kStep, !kWeights>(sums, lanes_, first);
+      Word done[2];
+      take_rows<E, kStep>(done, sums);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        Word* const to = (kDone + r < 0 ? before : here) + (kDone + r) * (kMapRowNumbers / 2);
+        if (kPlain || target_.keep(done[r], row + kDone + r)) *to = done[r];
+        if constexpr (kWeights) weights_.keep(done[r], 2 * kStep + r);
+      }
+    });
+    if constexpr (kWeights) weights_.store_dots(group, place_);
+  }
+
+  const ConvolutionBackwardArgs& args_;
+  const StreamSegment& segment_;
+  const GroupPlaces& places_;
+  Number* const ring_;
+  StreamLanes lanes_;
+  const StreamCopies<kBlocks> copies_;
+  const StreamTarget target_;
+  std::conditional_t<kWeights, StreamWeights<E, kSpan>, NoWeights> weights_;
+  int place_ = 0;        // of the present group in the ring, in bytes
+  unsigned before_ = 0;  // where the group before lies in a map
+};
 
 /// Adds the diagonals of a warp's sums to its slot, in a fixed order. `scratch` is its ring.
 template <int kBlocks, int kSpan>
@@ -218,7 +268,7 @@ constexpr int kStreamBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     3;
 #else
-    kBlocks > 2 && kSpan > 2 && kKind == MapKind::Scores ? 3 : 4;
+    kSpan > 2 ? 3 : 4;
 #endif
 
 /// Grid: (key tiles, segments of rows, maps by kStreamWarps): the warps of a block have as much to
@@ -233,17 +283,19 @@ __global__ void __launch_bounds__(kStreamThreads, (kStreamBlocks<kBlocks, kSpan,
   const int tile = static_cast<int>(blockIdx.x), first_row = max(begin, tile * kTileKeys);
   if (first_row >= end) return;
   Number* const shared = dynamic_shared<Number>();
-  const RowPlaces places(args.target, first_row,
-                         reinterpret_cast<unsigned*>(shared + kStreamWarps * kRingNumbers));
+  constexpr int kOfWarp = kRingNumbers + kStreamScratch;
+  const GroupPlaces places(args.target, first_row,
+                           reinterpret_cast<unsigned*>(shared + kStreamWarps * kOfWarp),
+                           kStreamGroups);
   __syncthreads();
   const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0),
             map = static_cast<int>(blockIdx.z) * kStreamWarps + warp;
   if (map >= extent.maps) return;
-  Number* const ring = shared + warp * kRingNumbers;
+  Number* const ring = shared + warp * kOfWarp;
   const StreamSegment segment = {map, tile, tile * kTileKeys, first_row, end};
   StreamSums<kBlocks, kSpan> sums;
   load_bands(sums.band, args, map % extent.heads);
-  stream_segment<E, kBlocks, kSpan, kKind>(sums, ring, args, segment, places);
+  SegmentStream<E, kBlocks, kSpan, kKind>(args, segment, places, ring).run(sums);
   const int block = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
   float* slot = args.sums + (static_cast<std::size_t>(map) * args.slots + block) * args.query_span *
                                 args.window.span;

@@ -13,6 +13,12 @@ __device__ inline Lane lane_place() {
   return {lane / 4, lane % 4};
 }
 
+/// This lane's number, made where it stands (in_register).
+__device__ inline int own_lane() {
+  return static_cast<int>(static_cast<unsigned>(in_register(static_cast<int>(threadIdx.x))) %
+                          kWarp);
+}
+
 __device__ inline __half2 word_as_half2(Word word) {
   __half2 pair;
   *reinterpret_cast<Word*>(&pair) = word;

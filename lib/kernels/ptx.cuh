@@ -56,31 +56,24 @@ __device__ inline unsigned shared_address(const void* pointer) {
 
 /// Four 8x8 blocks; lanes 8n..8n+7 give the row addresses of block n. Lane (g, q) gets row g,
 /// columns 2q..2q+1.
-__device__ inline void load_blocks(Word (&r)[4], const Number* row) {
+__device__ inline void load_blocks(Word (&r)[4], unsigned row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
 /// The same, transposed: lane (g, q) gets rows 2q..2q+1 of column g.
-__device__ inline void load_blocks_transposed(Word (&r)[4], const Number* row) {
+__device__ inline void load_blocks_transposed(Word (&r)[4], unsigned row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
-/// Two 8x8 blocks, by lanes 0..15, as they lie and transposed.
-__device__ inline void load_two_blocks(Word (&r)[2], const Number* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
+__device__ inline void load_blocks(Word (&r)[4], const Number* row) {
+  load_blocks(r, shared_address(row));
 }
-__device__ inline void load_two_blocks_transposed(Word (&r)[2], const Number* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
+__device__ inline void load_blocks_transposed(Word (&r)[4], const Number* row) {
+  load_blocks_transposed(r, shared_address(row));
 }
 /// Stores 16 bytes to device memory as one: words that were made one by one the compiler may also
 /// store so.
@@ -114,24 +107,14 @@ class SharedPlace {
     other.address_ ^= bits;
     return other;
   }
-  /// The place `bytes` further.
+  /// The place `bytes` further, and a step there.
   __device__ SharedPlace operator+(int bytes) const {
     SharedPlace other = *this;
-    other.address_ += static_cast<unsigned>(bytes);
-    return other;
+    return other += bytes;
   }
-  /// load_blocks and load_blocks_transposed, `offset` bytes further.
-  __device__ void load_blocks(Word (&r)[4], int offset) const {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address_ + offset)
-                 : "memory");
-  }
-  __device__ void load_blocks_transposed(Word (&r)[4], int offset) const {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address_ + offset)
-                 : "memory");
+  __device__ SharedPlace& operator+=(int bytes) {
+    address_ += static_cast<unsigned>(bytes);
+    return *this;
   }
   /// 16 bytes, `offset` bytes further.
   __device__ uint4 load(int offset) const {
@@ -141,6 +124,28 @@ class SharedPlace {
                  : "r"(address_ + offset)
                  : "memory");
     return x;
+  }
+  __device__ void store(int offset, const uint4& x) const {
+    asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(address_ + offset), "r"(x.x),
+                 "r"(x.y), "r"(x.z), "r"(x.w)
+                 : "memory");
+  }
+  __device__ void store_word(int offset, Word x) const {
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(address_ + offset), "r"(x) : "memory");
+  }
+  /// As the functions of these names, `offset` bytes further.
+  __device__ void load_blocks(Word (&r)[4], int offset) const {
+    kernels::load_blocks(r, address_ + offset);
+  }
+  __device__ void load_blocks_transposed(Word (&r)[4], int offset) const {
+    kernels::load_blocks_transposed(r, address_ + offset);
+  }
+  /// Two blocks only, by lanes 0..15.
+  __device__ void load_two_blocks_transposed(Word (&r)[2], int offset) const {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1])
+                 : "r"(address_ + offset)
+                 : "memory");
   }
 
  private:

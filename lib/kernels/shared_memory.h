@@ -94,16 +94,20 @@ constexpr int kStreamWarps = 4;  // of a block, a map each
 constexpr int kStreamThreads = 32 * kStreamWarps;
 /// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte
 /// sectors.
-constexpr int kRingGroups = 4, kRingGroupRows = 6;
+constexpr int kRingGroups = 4, kRingGroupRows = 8;
 constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
 constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
-/// Rows from a segment's first on that are asked for: its own, and what the ring runs ahead.
-constexpr int kStreamRows = kLongestSegment + kRingGroups * kRingGroupRows;
-/// The rings, which the sums of their warps follow, and the places of rows.
+/// After it, for the dots: a group's rows of dP, padded so that two rows of half a line each use all
+/// banks once.
+constexpr int kScratchPitch = kTileKeys + 4 * kChunk;
+constexpr int kStreamScratch = kRingGroupRows * kScratchPitch;
+/// Groups from a segment's first on that are asked for: its own, and what the ring runs ahead.
+constexpr int kStreamGroups = kLongestSegment / kRingGroupRows + kRingGroups;
+/// What each warp has, which its sums follow, and the places of groups.
 MTA_HOST_DEVICE constexpr int streamed_shared_bytes() {
   constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
   static_assert(kSums <= kNumberBytes * kRingNumbers);
-  return kStreamWarps * kNumberBytes * kRingNumbers + kWordBytes * kStreamRows;
+  return kStreamWarps * kNumberBytes * (kRingNumbers + kStreamScratch) + kWordBytes * kStreamGroups;
 }
 
 /// Forward a warp's ring has groups of rows, each 128 keys with their halo in whole 32-byte

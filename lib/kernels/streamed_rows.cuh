@@ -1,147 +1,129 @@
 // Rows on their way through a warp of the streamed convolution: copied to its ring in shared
-// memory, masked and made weights there, and written.
+// memory eight at a time, masked and made weights there, and written.
 #pragma once
 
-#include "lib/kernels/map_view.cuh"
-#include "lib/kernels/warp_sums.cuh"
+#include "lib/kernels/group_places.cuh"
 
 #include <type_traits>
 
 namespace mta::kernels {
 
-/// Three steps of two rows: after them every place of StreamSums stands for the same rows again.
-constexpr int kGroupSteps = 3, kGroupRows = 2 * kGroupSteps;
-/// Groups in the ring: the one before (X of the rows that are being completed), the present one,
-/// and two on their way.
-constexpr int kRingRows = kRingGroups * kGroupRows;
-static_assert(kRingGroups == 4 && kGroupRows == kRingGroupRows);
+/// Four steps of two rows: half of a tile in memory, and after them every place of StreamSums
+/// stands for the same rows again.
+constexpr int kGroupSteps = kGroupRows / 2, kRingRows = kRingGroups * kGroupRows;
+static_assert(kGroupRows == kRingGroupRows && kGroupRows * 8 * kChunk == 2 * kWarp * kChunk);
+constexpr int kRowBytes = kRingPitch * kNumberBytes, kGroupBytes = kGroupRows * kRowBytes,
+              kRingBytes = kRingGroups * kGroupBytes;
+/// Of a row in device memory.
+constexpr int kMapRowNumbers = kTileKeys;
 
 /// What a warp has to do: rows first_row..end_row-1 of one key tile.
 struct StreamSegment {
   int map, tile, first_key, first_row, end_row;
 };
 
-/// Where rows lie in the maps of a launch, which all have one shape: a table for a block's segment
-/// of rows, in pieces of 16 bytes from the map's begin on. With map_column all that knows how maps
-/// lie in memory.
-class RowPlaces {
- public:
-  /// `table` has room for kStreamRows; the block meets before it is used.
-  __device__ RowPlaces(const MapView& view, int first_row, unsigned* table)
-      : row_0_(table - first_row) {
-    const MapBlocks blocks(view, first_row);
-    for (int n = static_cast<int>(threadIdx.x); n < kStreamRows; n += kStreamThreads) {
-      const int row = first_row + n,
-                tile = blocks.first_tile(row / kMapRows - first_row / kMapRows);
-      table[n] =
-          static_cast<unsigned>(tile) * kMapPieces + static_cast<unsigned>(row_place(row) / kChunk);
-    }
+/// A row in the ring, in bytes: X's 64 keys, room, dY's own keys with the halo before them and
+/// after them, so that the tile's own keys of both stand at whole 32-byte sectors.
+constexpr int kOwnKeys = (kTileKeys + 2 * kChunk) * kNumberBytes;
+constexpr int kBlockBytes = kChunk * kNumberBytes;
+
+/// Where the lanes of a warp load fragments of a group's rows; step by step that is 2 kRowBytes
+/// further.
+struct StreamLanes {
+  SharedPlace windows;  // dY: (row, block) = (0, 0), (1, 0), (0, 1), (1, 1)
+  SharedPlace columns;  // dY, to be transposed: (0, 0), (0, 1), (1, 0), (1, 1)
+  SharedPlace third;    // third blocks of rows -2, -1, -1, 0
+  SharedPlace keys;     // X: rows 0, 1, by lanes 0..15
+  __device__ StreamLanes(Number* ring, int halo)
+      : windows(ring), columns(ring), third(ring), keys(ring) {
+    const int piece = lane() % 8 * kBlockBytes, block = lane() / 8,
+              window = piece + kOwnKeys - halo * kNumberBytes;
+    windows += block % 2 * kRowBytes + window + block / 2 * kBlockBytes;
+    columns += block / 2 * kRowBytes + window + block % 2 * kBlockBytes;
+    third += (block / 2 + block % 2 - 2) * kRowBytes + window + 2 * kBlockBytes;
+    keys += block % 2 * kRowBytes + piece;
   }
-  /// The place in `row` that `column` is in row 0 of the map; `row` is among those of the table.
-  template <class Place>
-  __device__ Place* operator()(Place* column, int row) const {
-    constexpr std::size_t kPieceBytes = kChunk * kNumberBytes;
-    return column + row_0_[row] * (kPieceBytes / sizeof(Place));
+  __device__ void operator+=(int bytes) {
+    windows += bytes, columns += bytes, third += bytes, keys += bytes;
+  }
+  /// By how much a load begins later whose first lanes want rows before the group's: at the ring's
+  /// begin these are at its end.
+  __device__ static int wrap(int lanes, bool at_begin) {
+    return at_begin && lane() < lanes ? kRingBytes : 0;
   }
 
  private:
-  const unsigned* row_0_;
-};
-__device__ inline Number* map_column(const MapView& view, int map, int key) {
-  return map_tiles(view, map) + key_place(key);
-}
-
-/// Numbers from a row's begin in the ring: X, then dY from its left halo on, so that the tile's own
-/// keys of both stand at whole 32-byte sectors.
-__device__ inline int ring_d_y(int halo) { return kTileKeys + halo / kChunk % 2 * kChunk; }
-
-/// Where the lanes of a warp load fragments, as offsets from the first of two rows.
-struct StreamLanes {
-  int windows;  // dY: (row, block) = (0, 0), (1, 0), (0, 1), (1, 1)
-  int columns;  // dY, to be transposed: (0, 0), (0, 1), (1, 0), (1, 1)
-  int third_blocks;
-  int d_y;
-  __device__ explicit StreamLanes(int halo) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp, piece = lane % 8 * kChunk,
-              block = lane / 8;
-    d_y = ring_d_y(halo);
-    windows = block % 2 * kRingPitch + d_y + piece + block / 2 * kChunk;
-    columns = block / 2 * kRingPitch + d_y + piece + block % 2 * kChunk;
-    third_blocks = (block / 2 + block % 2 - 2) * kRingPitch + d_y + piece + 2 * kChunk;
-  }
-  /// X of rows 0, 1, by lanes 0..15.
-  __device__ int keys() const { return windows - d_y; }
-  /// The first two blocks of rows -1 and 0, to be transposed; the rows before the first stand
-  /// before `above`.
-  __device__ const Number* odd_columns(const Number* rows, const Number* above) const {
-    return (static_cast<int>(threadIdx.x) % kWarp < 16 ? above : rows) + columns - kRingPitch;
-  }
-  /// Third blocks of rows -2, -1, -1, 0.
-  __device__ const Number* third(const Number* rows, const Number* above) const {
-    return (static_cast<int>(threadIdx.x) % kWarp < 24 ? above : rows) + third_blocks;
-  }
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 };
 
-/// Starts the copies of six rows of X and dY: 16-byte pieces, zeros outside the map.
+/// Copies groups of X and dY to the ring: 16-byte pieces, zeros outside the map.
 template <int kBlocks>
 class StreamCopies {
  public:
   __device__ StreamCopies(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
-                          const RowPlaces& places, Number* ring)
+                          const GroupPlaces& places, Number* ring)
       : args_(args),
         segment_(segment),
         places_(places),
-        tile_(map_column(is_x() ? args.source : args.d_output, segment.map,
-                         segment.first_key + tile_key()) +
-              tile_row() * kTileKeys),
-        halo_(map_column(args.d_output, segment.map, max(halo_key(), 0))),
-        tile_target_(ring + tile_row() * kRingPitch + tile_key() +
-                     (is_x() ? 0 : ring_d_y(args.window.halo) + args.window.halo)),
-        halo_target_(ring + halo_row() * kRingPitch + ring_d_y(args.window.halo) + halo_column()) {}
+        x_(own_piece(args.source)),
+        d_y_(own_piece(args.d_output)),
+        halo_(in_register(map_column(args.d_output, segment.map, max(halo_key(), 0)) +
+                          halo_row() * kMapRowNumbers)),
+        own_target_(ring),
+        halo_target_(ring) {
+    own_target_ += own_row() * kRowBytes + own_column() * kNumberBytes;
+    halo_target_ += halo_row() * kRowBytes + kOwnKeys + halo_column() * kNumberBytes;
+  }
 
-  /// Rows row..row+5, the first an even number of rows below the segment's, to places place.. of
-  /// the ring.
-  __device__ void start(int row, int place) const {
-    const int first_key = segment_.first_key,
-              whole_from =
-                  first_key == 0 ? segment_.end_row : first_key + kTileKeys + kHalo * kChunk;
-    const bool whole = row >= whole_from && row + kGroupRows <= segment_.end_row;
+  /// Group `group` of the segment, to place `place` of the ring, in bytes.
+  __device__ void start(int group, int place) const {
+    const int row = segment_.first_row + group * kGroupRows, first_key = segment_.first_key,
+              whole_from = first_key + kTileKeys + kHalo * kChunk;
+    const bool whole = first_key > 0 && row >= whole_from && row + kGroupRows <= segment_.end_row;
     if (whole) {
-      copy_rows(row, place, [](int, int, int) { return true; });
+      copy(group, place, [](int, int, int) { return true; });
     } else {
-      copy_rows(row, place,
-                [](int own, int key, int end) { return key >= 0 && own >= key && own < end; });
+      copy(group, place, [&](int line, int key, int end) {
+        return key >= 0 && row + line >= key && row + line < end;
+      });
     }
     commit_copies();
   }
+  /// This lane's pieces of X in the group at `place`, in rows own_row and kHalfRows further.
+  __device__ SharedPlace own_pieces(int place) const { return own_target_ + place; }
+  static constexpr int kHalfRows = kGroupRows / 2;
+  __device__ static int own_row() { return own_lane() / 8; }
 
  private:
   static constexpr int kHalo = kBlocks - 1;  // pieces of a row left and right of the tile
-  /// Made anew where it is used, as most of what follows from it is only at the edges.
-  __device__ static int lane() { return in_register(static_cast<int>(threadIdx.x)) % kWarp; }
-  // Lanes 0-15 copy a tile of dY, 16-31 of X: eight pieces of two rows.
-  __device__ static bool is_x() { return lane() >= 16; }
-  __device__ static int tile_row() { return lane() / 8 % 2; }
-  __device__ static int tile_key() { return lane() % 8 * kChunk; }
-  // The first lanes copy what lies beside dY's tile, for six rows.
-  __device__ static int halo_row() { return lane() / kHalo; }
-  __device__ int halo_column() const {
-    const int column = lane() % kHalo * kChunk;
-    return column < args_.window.halo ? column : column + kTileKeys;
+  __device__ static int own_column() { return own_lane() % 8 * kChunk; }
+  __device__ const Number* own_piece(const MapView& view) const {
+    return in_register(map_column(view, segment_.map, segment_.first_key) +
+                       own_row() * kMapRowNumbers + own_column());
   }
-  __device__ int halo_key() const { return segment_.first_key - args_.window.halo + halo_column(); }
+  // The first lanes copy what lies beside dY's own keys.
+  __device__ static int halo_row() { return own_lane() / kHalo % kGroupRows; }
+  /// From the own keys on.
+  __device__ int halo_column() const {
+    const int column = own_lane() % kHalo * kChunk - args_.window.halo;
+    return column < 0 ? column : column + kTileKeys;
+  }
+  __device__ int halo_key() const { return segment_.first_key + halo_column(); }
   template <class Has>
-  __device__ void copy_rows(int row, int place, Has&& has) const {
-    constexpr int kRowBytes = kRingPitch * kNumberBytes;
+  __device__ void copy(int group, int place, Has&& has) const {
+    const unsigned at = places_[group];
+    const Number *x = in_group(x_, at), *d_y = in_group(d_y_, at);
 #pragma unroll
-    for (int r = 0; r < kGroupRows; r += 2) {
-      tile_target_.copy_async((place + r) * kRowBytes, places_(tile_, row + r),
-                              has(row + r + tile_row(), segment_.first_key + tile_key(),
-                                  is_x() ? segment_.end_row : end_of_output()));
+    for (int r = 0; r < kGroupRows; r += kHalfRows) {
+      const int line = own_row() + r, key = segment_.first_key + own_column();
+      own_target_.copy_async(place + r * kRowBytes, x + r * kMapRowNumbers,
+                             has(line, key, segment_.end_row));
+      own_target_.copy_async(place + r * kRowBytes + kOwnKeys, d_y + r * kMapRowNumbers,
+                             has(line, key, end_of_output()));
     }
-    if (lane() >= kGroupRows * kHalo) return;
-    halo_target_.copy_async(place * kRowBytes, places_(halo_, row + halo_row()),
-                            has(row + halo_row(), halo_key(), end_of_output()));
+    if (own_lane() >= kGroupRows * kHalo) return;
+    halo_target_.copy_async(place, in_group(halo_, at),
+                            has(halo_row(), halo_key(), end_of_output()));
   }
   /// Rows that dY has: past these are a later chunk's, whose memory still holds older ones.
   __device__ int end_of_output() const {
@@ -150,9 +132,9 @@ class StreamCopies {
 
   const ConvolutionBackwardArgs& args_;
   const StreamSegment& segment_;
-  const RowPlaces& places_;
-  Number *tile_, *halo_;
-  SharedPlace tile_target_, halo_target_;
+  const GroupPlaces& places_;
+  const Number *x_, *d_y_, *halo_;
+  SharedPlace own_target_, halo_target_;
 };
 
 /// Fills rows of the ring with zeros.
@@ -163,64 +145,45 @@ __device__ inline void clear_rows(Number* rows, int count) {
   __syncwarp();
 }
 
-/// Zeroes what lies past the diagonal in six rows of the ring, the first of them `row` rows below
+/// Zeroes what lies past the diagonal in the group at `rows`, whose first row is `row` rows below
 /// the tile's first key.
 template <int kBlocks>
 __device__ void mask_rows(Number* rows, int row, int halo) {
-  constexpr int kColumns = loaded_columns(kBlocks);
-  const int lane = in_register(static_cast<int>(threadIdx.x)) % kWarp;
-  __syncwarp();
+  constexpr int kOwn = kTileKeys / kChunk, kPieces = kOwn + loaded_columns(kBlocks) / kChunk;
 #pragma unroll 1
-  for (int r = 0; r < kGroupRows; ++r) {
-#pragma unroll 1
-    for (int column = 2 * lane; column < kTileKeys + kColumns; column += 2 * kWarp) {
-      const bool is_x = column < kTileKeys;
-      const int key = is_x ? column : column - kTileKeys - halo;
-      Number* place = rows + r * kRingPitch + (is_x ? column : key + halo + ring_d_y(halo));
-      Word& word = *reinterpret_cast<Word*>(place);
-      word = keep_pair(word, key <= row + r, key < row + r);
-    }
+  for (int n = own_lane(); n < kGroupRows * kPieces; n += kWarp) {
+    const int r = n / kPieces, piece = n % kPieces;
+    const int key = piece < kOwn ? piece * kChunk : (piece - kOwn) * kChunk - halo,
+              valid = row + r + 1 - key;
+    if (valid >= kChunk) continue;
+    auto* place = reinterpret_cast<uint4*>(rows + r * kRingPitch + key +
+                                           (piece < kOwn ? 0 : kOwnKeys / kNumberBytes));
+    *place = keep_first(*place, valid);
   }
 }
 
 /// Where dX goes: word `lane` of a row's 64 keys.
 class StreamTarget {
  public:
-  __device__ StreamTarget(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
-                          const RowPlaces& places)
+  __device__ StreamTarget(const ConvolutionBackwardArgs& args, const StreamSegment& segment)
       : segment_(segment),
-        places_(places),
         column_(reinterpret_cast<Word*>(map_column(args.target, segment.map, segment.first_key)) +
                 static_cast<int>(threadIdx.x) % kWarp) {}
-  /// Are six rows all of the segment?
+  /// Are a group's worth of rows from `row` on all of the segment?
   __device__ bool holds(int row) const {
     return row >= segment_.first_row && row + kGroupRows <= segment_.end_row;
   }
-  /// Two rows; unless `plain`, what is past the diagonal becomes zero, and rows may not be of the
-  /// segment.
-  __device__ void store(Word (&done)[2], int row, bool plain) const {
-    if (plain) {
-      *places_(column_, row) = done[0];
-      *places_(column_, row + 1) = done[1];
-    } else {
-      store_inside(done, row);
-    }
+  /// The lane's place in a group.
+  __device__ Word* in(unsigned group_place) const { return in_group(column_, group_place); }
+  /// Zeroes what is past the diagonal of a row; is the row one of the segment?
+  __device__ bool keep(Word& done, int row) const {
+    const int key = segment_.first_key + 2 * (own_lane());
+    done = keep_pair(done, key <= row, key < row);
+    return row >= segment_.first_row && row < segment_.end_row;
   }
 
  private:
-  __device__ void store_inside(Word (&done)[2], int row) const {
-    const int lane = in_register(static_cast<int>(threadIdx.x)) % kWarp,
-              key = segment_.first_key + 2 * lane;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int own = row + r;
-      done[r] = keep_pair(done[r], key <= own, key < own);
-      if (own >= segment_.first_row && own < segment_.end_row) *places_(column_, own) = done[r];
-    }
-  }
-
   const StreamSegment& segment_;
-  const RowPlaces& places_;
   Word* column_;
 };
 
@@ -230,67 +193,96 @@ __device__ inline void for_each_step(Run&& run) {
   run(std::integral_constant<int, 0>{});
   run(std::integral_constant<int, 1>{});
   run(std::integral_constant<int, 2>{});
+  run(std::integral_constant<int, 3>{});
 }
 
-/// P = exp(M - lse) in the place of M, and the partial dots of P dP.
-template <class E>
+/// P = exp(M - lse) in the place of M, and the partial dots of P dP, a group's on the matrix unit:
+/// the diagonal of P dP^T. Any order of keys will do that is the same for both, so a lane reads
+/// pieces q and q+4 of row g whole: the words of a piece as the left operand
+///
+///   rows 0-7 of it   words 0, 2        rows 8-15   words 1, 3
+///
+/// so that dP's words lie as 0, 2, 1, 3 in a piece, and the first product's rows 0-7, the second's
+/// rows 8-15 are wanted.
+template <class E, int kSpan>
 class StreamWeights {
  public:
-  __device__ StreamWeights(const ConvolutionBackwardArgs& args, const StreamSegment& segment)
-      : args_(args), segment_(segment), next_lse_(lse_of(segment.first_row)) {}
-
-  /// In rows row.. of the ring, which must be asked for in order.
-  __device__ void make(Number* rows, int row) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const float lse2 = next_lse_ * kLog2e;
-    next_lse_ = lse_of(row + kGroupRows);
-#pragma unroll
-    for (int r = 0; r < kGroupRows; r += 2) {
-      const float own = __shfl_sync(0xFFFFFFFFu, lse2, r + lane / 16);
-      auto* words = reinterpret_cast<uint2*>(rows + (r + lane / 16) * kRingPitch) + lane % 16;
-      const uint2 m = *words;
-      *words = {weight_pair<E>(m.x, own), weight_pair<E>(m.y, own)};
-    }
+  /// `scratch` has kStreamScratch numbers of this warp.
+  __device__ StreamWeights(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
+                           Number* ring, Number* scratch)
+      : segment_(segment),
+        lse_(in_register(args.lse + segment.map * args.extent.tokens + segment.first_row + line())),
+        own_(ring),
+        d_p_(scratch),
+        word_(scratch),
+        dots_step_(kGroupRows * args.dots.key_tiles) {
+    const Lane place = lane_place();
+    const auto first =
+        static_cast<std::ptrdiff_t>(args.dots.index(segment.map, segment.first_row, segment.tile));
+    dots_ = in_register(args.dots.partials + first +
+                        static_cast<std::ptrdiff_t>(place.g - (kSpan - 1)) * args.dots.key_tiles);
+    own_ += (place.g - (kSpan - 1)) * kRowBytes + place.q * kBlockBytes;
+    d_p_ += place.g * kScratchBytes + place.q * kBlockBytes;
+    word_ += (4 * place.g + place.q % 2 * 2 + place.q / 2) * kWordBytes;
+    ask_for_lse(0);
   }
 
-  /// This lane's part of the dots of two completed rows, at places place, place + 1 of the ring
-  /// (one ring's length less where negative): even lanes of bit 16 the first row's.
-  __device__ float dots(const Word (&done)[2], const Number* ring, int place) const {
-    float sums[2];
+  /// Of group `group`, from this lane's pieces of it; groups must be asked for in order.
+  __device__ void make(const SharedPlace& pieces, int group) {
+    const float lse2[] = {next_lse_[0] * kLog2e, next_lse_[1] * kLog2e};
+    ask_for_lse(group + 1);
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int at = place + r < 0 ? place + r + kRingRows : place + r;
-      const float2 p = unpack<E>(reinterpret_cast<const Word*>(
-                       ring + at * kRingPitch)[static_cast<int>(threadIdx.x) % kWarp]),
-                   d = unpack<E>(done[r]);
-      sums[r] = p.x * d.x + p.y * d.y;
+    for (int half = 0; half < 2; ++half) {
+      const int offset = half * (kGroupRows / 2) * kRowBytes;
+      pieces.store(offset, softmax_weights<E>(pieces.load(offset), lse2[half]));
     }
-    return exchange_sum(sums[0], sums[1], 16);
   }
+  /// Row `line` of those that the group has completed.
+  __device__ void keep(Word done, int line) const { word_.store_word(line * kScratchBytes, done); }
 
-  /// Of a group's three steps, rows from `row` on.
-  __device__ void store_dots(const float (&parts)[3], int row) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const float third = parts[2] + __shfl_xor_sync(0xFFFFFFFFu, parts[2], 8);
-    float sum = exchange_sum(exchange_sum(parts[0], parts[1], 8), third, 4);
-    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
-    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
-    const int step = (lane & 4) != 0 ? 2 : lane / 8 % 2, own = row + 2 * step + lane / 16;
-    const bool twice = (lane & 12) == 12;  // the third step's sums lie in two lanes
-    if (lane % 4 != 0 || twice || own < segment_.first_row || own >= segment_.end_row) return;
-    args_.dots.partials[args_.dots.index(segment_.map, own, segment_.tile)] = sum;
+  /// The dots of the rows that group `group`, at `place` of the ring, has completed.
+  __device__ void store_dots(int group, int place) const {
+    __syncwarp();
+    const SharedPlace own =
+        own_ + (place + (place == 0 && lane_place().g < kSpan - 1 ? kRingBytes : 0));
+    float first[4] = {}, second[4] = {};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint4 p = own.load(4 * half * kBlockBytes), d = d_p_.load(4 * half * kBlockBytes);
+      mma_k16<E>(first, p.x, p.y, p.z, p.w, d.x, d.y);
+      mma_k16<E>(second, p.x, p.y, p.z, p.w, d.z, d.w);
+    }
+    const Lane at = lane_place();
+    const int row = segment_.first_row + group * kGroupRows + at.g - (kSpan - 1);
+    if (at.q != at.g / 2 || row < segment_.first_row || row >= segment_.end_row) return;
+    dots_[static_cast<std::ptrdiff_t>(group) * dots_step_] =
+        at.g % 2 == 0 ? first[0] + second[2] : first[1] + second[3];
   }
 
  private:
-  /// Of row `row` + lane; infinite, so that weights are 0, past the segment.
-  __device__ float lse_of(int row) const {
-    const int own = row + static_cast<int>(threadIdx.x) % kWarp % 8;
-    return own < segment_.end_row ? args_.lse[segment_.map * args_.extent.tokens + own] : INFINITY;
+  static constexpr int kScratchBytes = kScratchPitch * kNumberBytes;
+  __device__ static int line() { return static_cast<int>(threadIdx.x) % kWarp / 8; }
+  /// Of the rows of this lane's pieces; infinite, so that weights are 0, past the segment.
+  __device__ void ask_for_lse(int group) {
+    const int rows = segment_.end_row - segment_.first_row - line();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = group * kGroupRows + half * (kGroupRows / 2);
+      next_lse_[half] = row < rows ? lse_[row] : INFINITY;
+    }
   }
 
-  const ConvolutionBackwardArgs& args_;
   const StreamSegment& segment_;
-  float next_lse_;  // on its way: what is made of it waits for it
+  const float* lse_;
+  float next_lse_[2];  // on its way: what is made of it waits for it
+  SharedPlace own_, d_p_, word_;
+  float* dots_;  // of this lane's row of the first group
+  int dots_step_;
+};
+
+/// In its place where X is made of scores.
+struct NoWeights {
+  __device__ NoWeights(const ConvolutionBackwardArgs&, const StreamSegment&, Number*, Number*) {}
 };
 
 }  // namespace mta::kernels

@@ -22,4 +22,11 @@ __device__ inline int in_register(int x) {
   return x;
 }
 
+/// `x` as one number that is kept: the compiler neither makes it again nor takes it apart.
+template <class Value>
+__device__ inline Value* in_register(Value* x) {
+  asm volatile("" : "+l"(x));
+  return x;
+}
+
 }  // namespace mta::kernels

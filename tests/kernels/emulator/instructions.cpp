@@ -89,12 +89,6 @@ void load_blocks_transposed(Word (&r)[4], const Number* row) {
   meet_warp(&mine, load_all<true, 4>);
 }
 
-void load_two_blocks(Word (&r)[2], const Number* row) {
-  must_be_aligned(row);
-  BlockLoad mine = {r, row};
-  meet_warp(&mine, load_all<false, 2>);
-}
-
 void load_two_blocks_transposed(Word (&r)[2], const Number* row) {
   must_be_aligned(row);
   BlockLoad mine = {r, row};

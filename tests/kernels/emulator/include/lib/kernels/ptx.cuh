@@ -43,7 +43,6 @@ void mma_k8(float (&c)[4], Word a0, Word a1, Word b0) {
 
 void load_blocks(Word (&r)[4], const Number* row);
 void load_blocks_transposed(Word (&r)[4], const Number* row);
-void load_two_blocks(Word (&r)[2], const Number* row);
 void load_two_blocks_transposed(Word (&r)[2], const Number* row);
 
 inline void store_piece(Number* target, const uint4& x) { *reinterpret_cast<uint4*>(target) = x; }
@@ -61,15 +60,23 @@ class SharedPlace {
     return SharedPlace(bytes_ + static_cast<std::ptrdiff_t>((address ^ bits) - address));
   }
   SharedPlace operator+(int bytes) const { return SharedPlace(bytes_ + bytes); }
-  void load_blocks(Word (&r)[4], int offset) const {
-    kernels::load_blocks(r, reinterpret_cast<const Number*>(bytes_ + offset));
-  }
-  void load_blocks_transposed(Word (&r)[4], int offset) const {
-    kernels::load_blocks_transposed(r, reinterpret_cast<const Number*>(bytes_ + offset));
-  }
+  SharedPlace& operator+=(int bytes) { return bytes_ += bytes, *this; }
   uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
+  void store(int offset, const uint4& x) const { *reinterpret_cast<uint4*>(bytes_ + offset) = x; }
+  void store_word(int offset, Word x) const { *reinterpret_cast<Word*>(bytes_ + offset) = x; }
+  void load_blocks(Word (&r)[4], int offset) const { kernels::load_blocks(r, numbers(offset)); }
+  void load_blocks_transposed(Word (&r)[4], int offset) const {
+    kernels::load_blocks_transposed(r, numbers(offset));
+  }
+  void load_two_blocks_transposed(Word (&r)[2], int offset) const {
+    kernels::load_two_blocks_transposed(r, numbers(offset));
+  }
 
  private:
+  const Number* numbers(int offset) const {
+    return reinterpret_cast<const Number*>(bytes_ + offset);
+  }
+
   std::byte* bytes_;
 };
 
