@@ -5,18 +5,13 @@
 #include "lib/nn/linear.h"
 #include "lib/nn/rms_norm.h"
 #include "lib/nn/rotary.h"
-#include "lib/nn/rounded_weights.h"
-#include "lib/nn/shared_table.h"
-#include "tests/support/random_tensors.h"
+#include "tests/nn/cuda_functions.h"
 
-#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/embedding.h>
-#include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/silu.h>
 #include <gtest/gtest.h>
@@ -27,63 +22,6 @@
 
 namespace mta {
 namespace {
-
-using check::random_tensor;
-using check::relative_error;
-using Tensors = std::vector<at::Tensor>;
-
-constexpr double kEps = 1e-5;
-const at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16};
-
-class CudaFunctions : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  }
-};
-
-/// Several outputs from several inputs.
-using Function = std::function<Tensors(const Tensors&)>;
-
-/// Outputs and then gradients of f at `inputs`, for outputs weighted at random, with weights that
-/// are the same in every type.
-Tensors with_gradients(const Function& f, const Tensors& inputs) {
-  Tensors leaves;
-  for (const at::Tensor& input : inputs) {
-    leaves.push_back(input.detach().clone().set_requires_grad(true));
-  }
-  Tensors results = f(leaves);
-  at::Tensor sum;
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    const at::Tensor weight =
-        random_tensor(results[i].sizes(), "out" + std::to_string(i)).to(at::kBFloat16);
-    const at::Tensor part = (results[i] * weight.to(results[i].options())).to(at::kDouble).sum();
-    sum = sum.defined() ? sum + part : part;
-  }
-  sum.backward();
-  for (const at::Tensor& leaf : leaves) results.push_back(leaf.grad());
-  return results;
-}
-
-/// `fused` may be off from double by twice what `separate` is, both from the same rounded inputs,
-/// and by `slack`, and gives the same bits twice.
-void expect_as_exact(const Function& fused, const Function& separate, const Tensors& inputs,
-                     const std::string& what, double slack = 1e-7) {
-  Tensors wide;
-  for (const at::Tensor& input : inputs) wide.push_back(input.to(at::kCPU, at::kDouble));
-  const Tensors truth = with_gradients(separate, wide);
-  const Tensors found = with_gradients(fused, inputs), again = with_gradients(fused, inputs);
-  const Tensors rival = with_gradients(separate, inputs);
-  for (std::size_t i = 0; i < truth.size(); ++i) {
-    const double allowed = 2 * relative_error(rival[i].cpu(), truth[i]) + slack;
-    EXPECT_LE(relative_error(found[i].cpu(), truth[i]), allowed) << what << ", result " << i;
-    EXPECT_TRUE(at::equal(found[i], again[i])) << what << ", result " << i << " twice";
-  }
-}
-
-at::Tensor on_gpu(at::IntArrayRef shape, const char* name, at::ScalarType type) {
-  return random_tensor(shape, name).to(at::kCUDA, type);
-}
 
 at::Tensor separate_norm(const at::Tensor& x, const at::Tensor& weight) {
   const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -291,28 +229,6 @@ TEST_F(CudaFunctions, FeedForward) {
   }
 }
 
-TEST_F(CudaFunctions, WeightsRoundedTogetherAreThoseRoundedAtUse) {
-  const Tensors weights = {on_gpu({24, 16}, "a", at::kFloat), on_gpu({8, 16}, "b", at::kFloat),
-                           on_gpu({5, 3}, "c", at::kFloat)};
-  const at::Tensor x = on_gpu({7, 16}, "x", at::kBFloat16);
-  const auto products = [&](const Tensors& t) {
-    Tensors out = linear_each(x, {t[0], t[1]});
-    out.push_back(mta::linear(x.narrow(1, 0, 3), t[2]));
-    return out;
-  };
-  const Tensors at_use = with_gradients(products, weights);
-  const Tensors together = with_gradients(
-      [&](const Tensors& t) {
-        const RoundedWeights rounded(t, at::kBFloat16);
-        return products(t);
-      },
-      weights);
-  for (std::size_t i = 0; i < at_use.size(); ++i) {
-    EXPECT_EQ(together[i].scalar_type(), at_use[i].scalar_type());
-    EXPECT_LE(relative_error(together[i].cpu(), at_use[i].cpu()), 1e-2) << i;
-  }
-}
-
 TEST_F(CudaFunctions, CrossEntropyInOnePass) {
   for (const at::ScalarType type : kTypes) {
     for (const std::int64_t vocabulary : {8, 24, 1000, 4099, 128256}) {  // 4099: in chunks
@@ -332,57 +248,6 @@ TEST_F(CudaFunctions, CrossEntropyInOnePass) {
       expect_as_exact(fused, separate, {on_gpu({rows, vocabulary}, "logits", type) * 8},
                       "vocabulary " + std::to_string(vocabulary));
     }
-  }
-}
-
-TEST_F(CudaFunctions, LookupsAreThoseOfAnEmbedding) {
-  for (const at::ScalarType type : kTypes) {
-    for (const std::uint32_t rows : {1U, 32U, 300U}) {  // 300: LibTorch's own
-      const at::Tensor index = check::random_tokens({4, 50}, rows, "index").to(at::kCUDA);
-      const at::Tensor table = on_gpu({rows, 24}, "table", type);
-      EXPECT_TRUE(at::equal(Lookup(index, rows, type).rows_of(table), at::embedding(table, index)));
-      if (rows == 300) continue;
-      expect_as_exact(
-          [&](const Tensors& t) { return Tensors{Lookup(index, rows, type).rows_of(t[0])}; },
-          [&](const Tensors& t) { return Tensors{at::embedding(t[0], index.to(t[0].device()))}; },
-          {table}, std::to_string(rows) + " rows");
-    }
-  }
-}
-
-TEST_F(CudaFunctions, ASharedTableHasTheGradientsOfBothUses) {
-  for (const at::ScalarType type : kTypes) {
-    for (const std::uint32_t vocabulary : {1U, 7U, 500U, 5000U}) {
-      for (const std::int64_t d : {8, 24, 1536, 2056}) {
-        const at::Tensor index = check::random_tokens({3, 67}, vocabulary, "index");
-        const at::Tensor x = random_tensor({5, d}, "x").to(type);
-        const auto used = [&](bool shared) {
-          return [&, shared](const Tensors& t) {
-            const at::Tensor tokens = index.to(t[0].device());
-            const SharedTable table =
-                shared ? share_table(t[0], tokens) : SharedTable{at::embedding(t[0], tokens), t[0]};
-            return Tensors{table.rows, at::linear(x.to(t[0].options()), table.whole)};
-          };
-        };
-        expect_as_exact(used(true), used(false), {on_gpu({vocabulary, d}, "table", type)},
-                        std::to_string(vocabulary) + " tokens, d " + std::to_string(d));
-      }
-    }
-  }
-}
-
-TEST_F(CudaFunctions, ASharedTableMayBeUsedOnce) {
-  const at::Tensor index = check::random_tokens({50}, 20, "index");
-  for (const bool rows : {true, false}) {
-    expect_as_exact(
-        [&](const Tensors& t) {
-          const SharedTable table = share_table(t[0], index.to(t[0].device()));
-          return Tensors{rows ? table.rows : table.whole * 2};
-        },
-        [&](const Tensors& t) {
-          return Tensors{rows ? at::embedding(t[0], index.to(t[0].device())) : t[0] * 2};
-        },
-        {on_gpu({20, 16}, "table", at::kFloat)}, rows ? "rows alone" : "the whole alone");
   }
 }
 
