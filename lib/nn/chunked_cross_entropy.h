@@ -17,7 +17,7 @@ inline constexpr std::int64_t kNoTarget = -100;
 ///
 /// Beside the logits backward keeps one number a row. The forward pass and the backward pass widen
 /// rows a chunk at a time, at most 2^24 values (or one row): 64 MiB in fp32. On a GPU in fp32 and
-/// bf16, for V in eights, a kernel reads each row once a pass and nothing is widened in memory.
+/// bf16 a kernel reads each row once a pass and nothing is widened in memory.
 at::Tensor chunked_cross_entropy(const at::Tensor& logits, const at::Tensor& targets);
 
 }  // namespace mta

@@ -47,7 +47,7 @@ TensorBatch part_of(const TensorBatch& batch, std::int64_t part, std::int64_t pa
 }
 
 at::Tensor summed_loss(const at::Tensor& logits, const at::Tensor& targets) {
-  if (logits.numel() >= kManyLogits) {
+  if (logits.is_cuda() || logits.numel() >= kManyLogits) {
     return chunked_cross_entropy(logits.flatten(0, 1), targets.flatten());
   }
   const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);

@@ -43,8 +43,8 @@ TensorBatch part_of(const TensorBatch& batch, std::int64_t part, std::int64_t pa
 inline constexpr std::int64_t kManyLogits = std::int64_t{1} << 24;
 
 /// Cross-entropy summed over the scored positions of logits [B, T - first_row, V]; nats. A scalar
-/// in fp32, or double for double. LibTorch's below kManyLogits values, chunked_cross_entropy() from
-/// there on: they differ by rounding alone.
+/// in fp32, or double for double. LibTorch's for fewer than kManyLogits values on the CPU, else
+/// chunked_cross_entropy(): they differ by rounding alone.
 at::Tensor summed_loss(const at::Tensor& logits, const at::Tensor& targets);
 
 }  // namespace mta

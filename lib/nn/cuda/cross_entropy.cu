@@ -1,4 +1,5 @@
-// Cross-entropy of rows of logits, forward and backward: one block a row, one pass over it each.
+// Cross-entropy of rows of logits, forward and backward: one block a row, one pass over it each, in
+// eights where rows are multiples of them, else value by value.
 //
 // Forward keeps a running maximum and sum in each thread, so that it reads the logits once;
 // backward reads them once and writes their gradient. For 8192 rows of 128,256 values in bf16 that
@@ -6,8 +7,19 @@
 #include "lib/nn/cuda/vectors.cuh"
 
 #include <cfloat>
+#include <type_traits>
 
 namespace mta::nn::cuda {
+
+__device__ inline void load(const float* from, float (&x)[1]) { x[0] = *from; }
+__device__ inline void load(const __nv_bfloat16* from, float (&x)[1]) {
+  x[0] = __bfloat162float(*from);
+}
+__device__ inline void store(float* to, const float (&x)[1]) { *to = x[0]; }
+__device__ inline void store(__nv_bfloat16* to, const float (&x)[1]) {
+  *to = __float2bfloat16_rn(x[0]);
+}
+
 namespace {
 
 constexpr int kThreads = 512;
@@ -44,20 +56,20 @@ __device__ Sum block_total(Sum total) {
   return warp_total(lane < kWarps ? of_warps[lane] : Sum{});
 }
 
-template <class T>
+template <class T, int Width>
 __global__ void __launch_bounds__(kThreads) forward_kernel(CrossEntropy call) {
   const std::int64_t row = blockIdx.x;
   const T* const x = static_cast<const T*>(call.logits) + row * call.vocabulary;
   Sum total;
-  for (std::int64_t j = threadIdx.x * kVector; j < call.vocabulary; j += kThreads * kVector) {
-    float values[kEight];
+  for (std::int64_t j = threadIdx.x * Width; j < call.vocabulary; j += kThreads * Width) {
+    float values[Width];
     load(x + j, values);
-    Sum eight = {values[0], 0};
+    Sum some = {values[0], 0};
 #pragma unroll
-    for (int i = 1; i < kEight; ++i) eight.most = fmaxf(eight.most, values[i]);
+    for (int i = 1; i < Width; ++i) some.most = fmaxf(some.most, values[i]);
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) eight.sum += __expf(values[i] - eight.most);
-    total.add(eight);
+    for (int i = 0; i < Width; ++i) some.sum += __expf(values[i] - some.most);
+    total.add(some);
   }
   total = block_total(total);
   if (threadIdx.x != 0) return;
@@ -67,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(CrossEntropy call) {
   call.losses[row] = target == call.no_target ? 0 : log_sum - static_cast<float>(x[target]);
 }
 
-template <class T>
+template <class T, int Width>
 __global__ void __launch_bounds__(kThreads) backward_kernel(CrossEntropyBackward call) {
   const std::int64_t row = blockIdx.x;
   const T* const x = static_cast<const T*>(call.logits) + row * call.vocabulary;
@@ -76,15 +88,25 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(CrossEntropyBackward
   const float log_sum = call.log_sums[row];
   const bool counts = target != call.no_target;
   const float grad = *call.grad;
-  for (std::int64_t j = threadIdx.x * kVector; j < call.vocabulary; j += kThreads * kVector) {
-    float values[kEight];
+  for (std::int64_t j = threadIdx.x * Width; j < call.vocabulary; j += kThreads * Width) {
+    float values[Width];
     load(x + j, values);
 #pragma unroll
-    for (int i = 0; i < kEight; ++i) {
+    for (int i = 0; i < Width; ++i) {
       const float p = __expf(values[i] - log_sum) - (j + i == target ? 1.0F : 0.0F);
       values[i] = counts ? p * grad : 0;
     }
     store(to + j, values);
+  }
+}
+
+/// Calls f with the width of a thread's values, as a type.
+template <class F>
+void with_width(std::int64_t vocabulary, const F& f) {
+  if (vocabulary % kVector == 0) {
+    f(std::integral_constant<int, kEight>());
+  } else {
+    f(std::integral_constant<int, 1>());
   }
 }
 
@@ -95,7 +117,10 @@ const char* cross_entropy(const CrossEntropy& call, Stream stream) {
   if (call.rows >= kMaxThreads) return kTooLarge;
   with_type(call.type, [&](auto* kind) {
     using T = std::remove_pointer_t<decltype(kind)>;
-    forward_kernel<T><<<static_cast<unsigned>(call.rows), kThreads, 0, stream>>>(call);
+    with_width(call.vocabulary, [&](auto width) {
+      forward_kernel<T, decltype(width)::value>
+          <<<static_cast<unsigned>(call.rows), kThreads, 0, stream>>>(call);
+    });
   });
   return launched();
 }
@@ -105,7 +130,10 @@ const char* cross_entropy_backward(const CrossEntropyBackward& call, Stream stre
   if (call.rows >= kMaxThreads) return kTooLarge;
   with_type(call.type, [&](auto* kind) {
     using T = std::remove_pointer_t<decltype(kind)>;
-    backward_kernel<T><<<static_cast<unsigned>(call.rows), kThreads, 0, stream>>>(call);
+    with_width(call.vocabulary, [&](auto width) {
+      backward_kernel<T, decltype(width)::value>
+          <<<static_cast<unsigned>(call.rows), kThreads, 0, stream>>>(call);
+    });
   });
   return launched();
 }

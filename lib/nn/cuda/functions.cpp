@@ -237,9 +237,7 @@ bool covers_gated(const at::Tensor& ab) {
 
 at::Tensor gated(const at::Tensor& ab) { return GatedFunction::apply(ab); }
 
-bool covers_cross_entropy(const at::Tensor& logits) {
-  return narrow(logits) && aligned(logits) && logits.size(1) % kVector == 0;
-}
+bool covers_cross_entropy(const at::Tensor& logits) { return narrow(logits) && aligned(logits); }
 
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targets,
                          const at::Tensor& log_sums) {
