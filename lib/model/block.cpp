@@ -43,8 +43,9 @@ Block::Block(const ModelConfig& model, const AttentionConfig& attention, std::in
 
 Residual Block::forward(const Residual& x, const RotaryTable& table,
                         const AttentionOptions& options) const {
-  const auto [sum, normed] = add_rms_norm(x.x, x.update, attention_norm_, kNormEps);
-  return finish(rows_from(sum, options.first_row), attention_.forward(normed, table, options));
+  const auto [sum, normed] =
+      add_rms_norm(x.x, x.update, attention_norm_, kNormEps, options.first_row);
+  return finish(sum, attention_.forward(normed, table, options));
 }
 
 at::Tensor Block::forward(const at::Tensor& x, const RotaryTable& table,

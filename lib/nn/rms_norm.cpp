@@ -99,11 +99,13 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 }
 
 Normed add_rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight,
-                    double eps) {
-  if (!update.defined()) return {.sum = x, .normed = rms_norm(x, weight, eps)};
-  if (nn::cuda::covers_rms_norm(x, weight)) return nn::cuda::rms_norm(x, update, weight, eps);
-  const at::Tensor sum = x + update;
-  return {.sum = sum, .normed = rms_norm(sum, weight, eps)};
+                    double eps, std::int64_t first_row) {
+  if (update.defined() && nn::cuda::covers_rms_norm(x, weight)) {
+    return nn::cuda::rms_norm(x, update, weight, eps, first_row);
+  }
+  const at::Tensor sum = update.defined() ? x + update : x;
+  return {.sum = first_row == 0 ? sum : sum.narrow(1, first_row, sum.size(1) - first_row),
+          .normed = rms_norm(sum, weight, eps)};
 }
 
 }  // namespace mta

@@ -62,6 +62,25 @@ TEST_F(CudaFunctions, RmsNormOfASum) {
   }
 }
 
+TEST_F(CudaFunctions, RmsNormOfASumWhoseLastRowsAreUsed) {
+  for (const at::ScalarType type : kTypes) {
+    for (const std::int64_t d : {16, 256, 1536}) {
+      const Tensors inputs = {on_gpu({3, 67, d}, "x", type), on_gpu({3, 67, d}, "update", type),
+                              on_gpu({d}, "weight", at::kFloat)};
+      expect_as_exact(
+          [](const Tensors& t) {
+            const auto [sum, normed] = add_rms_norm(t[0], t[1], t[2], kEps, 60);
+            return Tensors{sum, normed};
+          },
+          [](const Tensors& t) {
+            const at::Tensor sum = t[0] + t[1];
+            return Tensors{sum.narrow(1, 60, 7), separate_norm(sum, t[2])};
+          },
+          inputs, "d " + std::to_string(d));
+    }
+  }
+}
+
 TEST_F(CudaFunctions, RmsNormOfASumThatOnlyOneResultIsUsedOf) {
   const at::Tensor weight = on_gpu({64}, "weight", at::kFloat);
   for (const bool use_sum : {false, true}) {

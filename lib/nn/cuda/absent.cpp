@@ -13,7 +13,7 @@ bool covers_cross_entropy(const at::Tensor&) { return false; }
 bool covers_add_rows(const at::Tensor&) { return false; }
 bool covers_norm_gate(const at::Tensor&, const ops::OutputStages&) { return false; }
 
-Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {
+Normed rms_norm(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, std::int64_t) {
   TORCH_CHECK(false, "rms_norm: this build is without CUDA");
 }
 at::Tensor rotate(const at::Tensor&, const at::Tensor&, const at::Tensor&) {

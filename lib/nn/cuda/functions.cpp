@@ -9,6 +9,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sort.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdint>
@@ -23,11 +24,20 @@ const void* pointer(const at::Tensor& x) { return x.defined() ? x.const_data_ptr
 
 at::Tensor contiguous(const at::Tensor& x) { return x.defined() ? x.contiguous() : x; }
 
-/// Inputs x, update (undefined: none), weight; outputs the sum and its norm, or the norm alone.
+/// What rows from `first` on have for a gradient, as that of all rows, like `x`.
+at::Tensor from_row(const at::Tensor& grad, std::int64_t first, const at::Tensor& x) {
+  if (first == 0) return grad;
+  at::Tensor all = at::zeros_like(x);
+  all.narrow(1, first, grad.size(1)).copy_(grad);
+  return all;
+}
+
+/// Inputs x, update (undefined: none), weight; outputs the sum, from a row on, and its norm, or the
+/// norm alone.
 struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   static variable_list forward(AutogradContext* context, const at::Tensor& input,
                                const std::optional<at::Tensor>& added, const at::Tensor& weight,
-                               double eps) {
+                               double eps, std::int64_t first_row) {
     const at::Tensor x = input.contiguous();
     const at::Tensor update = added ? added->contiguous() : at::Tensor();
     const at::Tensor sum = added ? at::empty_like(x) : x;
@@ -48,8 +58,11 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
           "rms_norm");
     context->save_for_backward({sum, weight, scale});
     context->saved_data["added"] = added.has_value();
+    context->saved_data["first_row"] = first_row;
     context->set_materialize_grads(false);
-    return added ? variable_list{sum, y} : variable_list{y};
+    if (!added) return {y};
+    if (first_row == 0) return {sum, y};
+    return {sum.narrow(1, first_row, sum.size(1) - first_row).contiguous(), y};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -58,7 +71,12 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     const at::Tensor &sum = saved[0], &weight = saved[1], &scale = saved[2];
     const at::Tensor grad_sum = added ? contiguous(grads[0]) : at::Tensor();
     const at::Tensor grad_y = contiguous(grads[added ? 1 : 0]);
-    if (!grad_y.defined()) return {grad_sum, grad_sum, at::Tensor(), at::Tensor()};
+    const std::int64_t first_row = context->saved_data["first_row"].toInt();
+    variable_list out(5);  // of x, the update and the weight
+    if (!grad_y.defined()) {
+      if (grad_sum.defined()) out[0] = out[1] = from_row(grad_sum, first_row, sum);
+      return out;
+    }
     const std::int64_t d = sum.size(-1), rows = scale.numel();
     const at::Tensor grad_x = at::empty_like(sum), grad_weight = at::empty_like(weight);
     const at::Tensor parts = at::empty({norm_parts(type_of(sum), rows, d), d}, weight.options());
@@ -72,10 +90,15 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
                                    .parts = parts.mutable_data_ptr<float>(),
                                    .grad_weight = grad_weight.mutable_data_ptr<float>(),
                                    .rows = rows,
-                                   .d = d},
+                                   .d = d,
+                                   .tokens = first_row > 0 ? sum.size(1) : 1,
+                                   .first = first_row},
                                   stream_of(sum)),
           "rms_norm_backward");
-    return {grad_x, added ? grad_x : at::Tensor(), grad_weight, at::Tensor()};
+    out[0] = grad_x;
+    if (added) out[1] = grad_x;
+    out[2] = grad_weight;
+    return out;
   }
 };
 
@@ -208,10 +231,10 @@ bool covers_rms_norm(const at::Tensor& x, const at::Tensor& weight) {
          x.size(-1) % kVector == 0 && x.size(-1) <= kMaxWidth && aligned(weight);
 }
 
-Normed rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight,
-                double eps) {
+Normed rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight, double eps,
+                std::int64_t first_row) {
   const auto added = update.defined() ? std::optional(update) : std::nullopt;
-  const variable_list out = RmsNormFunction::apply(x, added, weight, eps);
+  const variable_list out = RmsNormFunction::apply(x, added, weight, eps, first_row);
   return added ? Normed{.sum = out[0], .normed = out[1]} : Normed{.sum = x, .normed = out[0]};
 }
 

@@ -14,10 +14,11 @@
 
 namespace mta::nn::cuda {
 
-/// x [..., D], update like x or undefined, weight [D] in fp32.
+/// x [..., D], update like x or undefined, weight [D] in fp32. lib/nn/rms_norm.h; a `first_row`
+/// over 0 wants x [B, T, D] and an update.
 bool covers_rms_norm(const at::Tensor& x, const at::Tensor& weight);
-Normed rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight,
-                double eps);
+Normed rms_norm(const at::Tensor& x, const at::Tensor& update, const at::Tensor& weight, double eps,
+                std::int64_t first_row = 0);
 
 /// x [B, T, H, d] with the last stride 1; cos and sin [T, d] in fp32.
 bool covers_rotate(const at::Tensor& x, const at::Tensor& cos);

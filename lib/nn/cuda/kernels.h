@@ -41,11 +41,12 @@ struct RmsNormBackward {
   const float* weight = nullptr;   // [d]
   const float* scale = nullptr;    // [rows]
   const void* grad_y = nullptr;    // [rows, d]
-  const void* grad_sum = nullptr;  // [rows, d], or null
+  const void* grad_sum = nullptr;  // [rows / tokens, tokens - first, d], or null
   void* grad_x = nullptr;          // [rows, d]
   float* parts = nullptr;          // [norm_parts(), d], scratch
   float* grad_weight = nullptr;    // [d]
   std::int64_t rows = 0, d = 0;
+  std::int64_t tokens = 1, first = 0;  // of a sample: grad_sum is that of the rows from first on
 };
 
 /// Of a tensor [batch, positions, heads, d], in values; the last is 1.

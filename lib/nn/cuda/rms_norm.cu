@@ -113,8 +113,20 @@ struct BackwardRow {
     const std::int64_t offset = row * call.d + column;
     x.load_from(call.sum, offset);
     grad_y.load_from(call.grad_y, offset);
-    if (call.grad_sum != nullptr) grad_sum.load_from(call.grad_sum, offset);
+    if (call.grad_sum != nullptr) load_grad_sum(call, row, column);
     scale = call.scale[row];
+  }
+
+  __device__ void load_grad_sum(const RmsNormBackward& call, std::int64_t row, int column) {
+    std::int64_t from = row;
+    if (call.first > 0) {
+      const auto tokens = static_cast<unsigned>(call.tokens);
+      const unsigned sample = static_cast<unsigned>(row) / tokens;
+      const std::int64_t token = static_cast<unsigned>(row) % tokens - call.first;
+      if (token < 0) return;
+      from = sample * (call.tokens - call.first) + token;
+    }
+    grad_sum.load_from(call.grad_sum, from * call.d + column);
   }
 
   /// This thread's part of sum(grad_y weight x); adds grad_y x scale to `grad_weight`.
@@ -276,6 +288,7 @@ const char* rms_norm(const RmsNorm& call, Stream stream) {
 
 const char* rms_norm_backward(const RmsNormBackward& call, Stream stream) {
   if (call.rows == 0) return nullptr;
+  if (call.rows >= kMaxThreads) return kTooLarge;
   const auto parts = static_cast<unsigned>(norm_parts(call.type, call.rows, call.d));
   const std::size_t shared = static_cast<std::size_t>(call.d) * sizeof(float);
   with_warps(call.d, [&](auto warps) {
