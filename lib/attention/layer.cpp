@@ -143,9 +143,9 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTable& table
                                    const AttentionOptions& options) const {
   const std::int64_t first = first_query(options.first_row);
   if (first > 0 || !x.is_cuda()) return forward(project(x, first), table, options);
-  return attend_rotated(
-      rotate_joint(linear_group(x, {wq_, wk_, wv_}), table, shape_.heads, weight_maps_), 0,
-      options);
+  return attend_rotated(rotate_joint(linear_group(x, {wq_, wk_, wv_}), table,
+                                     {shape_.heads, shape_.heads, weight_maps_}),
+                        0, options);
 }
 
 at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable& table,

@@ -89,26 +89,28 @@ at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, std::int64_t fi
   return (wide * cos.unsqueeze(1) + swapped(wide) * sin.unsqueeze(1)).to(x.scalar_type());
 }
 
-std::vector<at::Tensor> joint_parts(const at::Tensor& joint, std::int64_t heads,
-                                    std::int64_t value_heads) {
-  const std::vector<at::Tensor> parts = joint.chunk(3, -1);
-  return {parts[0].unflatten(-1, {heads, -1}), parts[1].unflatten(-1, {heads, -1}),
-          parts[2].unflatten(-1, {value_heads, -1})};
+std::vector<at::Tensor> joint_parts(const at::Tensor& joint,
+                                    const std::vector<std::int64_t>& heads) {
+  std::vector<at::Tensor> parts = joint.chunk(static_cast<std::int64_t>(heads.size()), -1);
+  for (std::size_t i = 0; i < heads.size(); ++i) parts[i] = parts[i].unflatten(-1, {heads[i], -1});
+  return parts;
 }
 
 std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const RotaryTable& table,
-                                     std::int64_t heads, std::int64_t value_heads) {
-  std::vector<at::Tensor> parts = joint_parts(joint, heads, value_heads);
+                                     const std::vector<std::int64_t>& heads) {
+  std::vector<at::Tensor> parts = joint_parts(joint, heads);
   const bool covered =
       joint.is_contiguous() && std::all_of(parts.begin(), parts.end(), [&](const at::Tensor& part) {
         return nn::cuda::covers_rotate(part, table.cos);
       });
-  if (!covered) return {rotate(parts[0], table, 0), rotate(parts[1], table, 0), parts[2]};
+  if (!covered) {
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i) parts[i] = rotate(parts[i], table, 0);
+    return parts;
+  }
   const std::int64_t T = joint.size(1);
   TORCH_CHECK(T <= table.positions(), "position ", T, " is beyond the rotary table's ",
               table.positions());
-  return nn::cuda::rotate_joint(joint, table.cos.narrow(0, 0, T), table.sin.narrow(0, 0, T), heads,
-                                value_heads);
+  return nn::cuda::rotate_joint(joint, table.cos.narrow(0, 0, T), table.sin.narrow(0, 0, T), heads);
 }
 
 }  // namespace mta

@@ -26,13 +26,13 @@ RotaryTable make_rotary_table(std::int64_t positions, std::int64_t head_dim, dou
 /// x [B, T, H, d], row t at position first_position + t -> [B, T, H, d] in the type of x.
 at::Tensor rotate(const at::Tensor& x, const RotaryTable& table, std::int64_t first_position);
 
-/// Views of queries, keys and values that stand side by side in joint [B, T, 3 D]: [B, T, H, D / H]
-/// twice and [B, T, H', D / H'].
-std::vector<at::Tensor> joint_parts(const at::Tensor& joint, std::int64_t heads,
-                                    std::int64_t value_heads);
-/// The same, the first two rotated from position 0 on. On a GPU the gradient of `joint` is written
-/// in one pass.
+/// Views of tensors of one width that stand side by side in joint [B, T, W], one for each of
+/// `heads`: part i is [B, T, heads[i], W / count / heads[i]]. Queries, keys and values, say.
+std::vector<at::Tensor> joint_parts(const at::Tensor& joint,
+                                    const std::vector<std::int64_t>& heads);
+/// The same, all but the last rotated from position 0 on. On a GPU that is in place, so that joint
+/// is not to be read any more, and the gradient of joint is written in one pass.
 std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const RotaryTable& table,
-                                     std::int64_t heads, std::int64_t value_heads);
+                                     const std::vector<std::int64_t>& heads);
 
 }  // namespace mta

@@ -216,11 +216,11 @@ TEST_F(CudaFunctions, RotaryOfAJointProduct) {
     for (const std::int64_t d : {8, 48, 96}) {
       for (const std::int64_t value_heads : {2, 4}) {
         const auto fused = [&](const Tensors& t) {
-          Tensors parts = rotate_joint(t[0], table_of(t[0], d), 4, value_heads);
+          Tensors parts = rotate_joint(t[0], table_of(t[0], d), {4, 4, value_heads});
           return Tensors{parts[0].transpose(1, 2), parts[1], parts[2].transpose(1, 2)};
         };
         const auto separate = [&](const Tensors& t) {
-          Tensors parts = joint_parts(t[0], 4, value_heads);
+          Tensors parts = joint_parts(t[0], {4, 4, value_heads});
           const RotaryTable table = table_of(t[0], d);
           return Tensors{rotate(parts[0], table, 0).transpose(1, 2), rotate(parts[1], table, 0),
                          parts[2].transpose(1, 2)};

@@ -76,7 +76,7 @@ TEST(Rotary, TurnsEachPairByItsAngle) {
 TEST(Rotary, OfAJointProductTurnsQueriesAndKeysAlone) {
   const at::Tensor joint = random_tensor({2, 5, 36}, "joint");
   const RotaryTable table = make_rotary_table(9, 6, 100, at::kDouble);
-  const std::vector<at::Tensor> parts = rotate_joint(joint, table, 2, 3);
+  const std::vector<at::Tensor> parts = rotate_joint(joint, table, {2, 2, 3});
   ASSERT_EQ(parts.size(), 3U);
   EXPECT_TRUE(parts[0].equal(rotate(joint.narrow(2, 0, 12).reshape({2, 5, 2, 6}), table, 0)));
   EXPECT_TRUE(parts[1].equal(rotate(joint.narrow(2, 12, 12).reshape({2, 5, 2, 6}), table, 0)));

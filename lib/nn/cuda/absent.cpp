@@ -20,7 +20,7 @@ at::Tensor rotate(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   TORCH_CHECK(false, "rotate: this build is without CUDA");
 }
 std::vector<at::Tensor> rotate_joint(const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                     std::int64_t, std::int64_t) {
+                                     const std::vector<std::int64_t>&) {
   TORCH_CHECK(false, "rotate_joint: this build is without CUDA");
 }
 at::Tensor gated(const at::Tensor&) { TORCH_CHECK(false, "gated: this build is without CUDA"); }

@@ -154,39 +154,39 @@ struct RotateFunction : torch::autograd::Function<RotateFunction> {
   }
 };
 
-/// Queries, keys and values out of one product; backward writes their gradients side by side.
+/// Parts of one product, in place; backward writes their gradients side by side.
 struct RotateJointFunction : torch::autograd::Function<RotateJointFunction> {
   static variable_list forward(AutogradContext* context, const at::Tensor& joint,
-                               const at::Tensor& cos, const at::Tensor& sin, std::int64_t heads,
-                               std::int64_t value_heads) {
+                               const at::Tensor& cos, const at::Tensor& sin,
+                               const std::vector<std::int64_t>& heads) {
     context->save_for_backward({cos, sin});
     context->saved_data["heads"] = heads;
-    context->saved_data["value_heads"] = value_heads;
-    const std::vector<at::Tensor> parts = joint_parts(joint, heads, value_heads);
-    const at::Tensor q = at::empty(parts[0].sizes(), joint.options());
-    const at::Tensor k = at::empty(parts[1].sizes(), joint.options());
-    rotate_parts({parts[0], parts[1]}, {q, k}, 2, {cos, sin}, 1);
-    // Not a view: each output of an autograd function keeps a history of its own.
-    at::Tensor v = at::empty({0}, joint.options().requires_grad(false));
-    v.set_(joint.storage(), parts[2].storage_offset(), parts[2].sizes(), parts[2].strides());
-    return {q, k, v};
+    const variable_list parts = joint_parts(joint, heads);
+    const variable_list turned(parts.begin(), parts.end() - 1);
+    rotate_parts(turned, turned, turned.size(), {cos, sin}, 1);
+    variable_list out;
+    for (const at::Tensor& part : parts) {
+      // Not a view: each output of an autograd function keeps a history of its own.
+      at::Tensor alias = at::empty({0}, joint.options().requires_grad(false));
+      out.push_back(
+          alias.set_(joint.storage(), part.storage_offset(), part.sizes(), part.strides()));
+    }
+    return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list table = context->get_saved_variables();
-    std::vector<at::Tensor> from;
+    const std::vector<std::int64_t> heads = context->saved_data["heads"].toIntVector();
+    variable_list from;
     std::int64_t width = 0;
     for (const at::Tensor& grad : grads) {
       from.push_back(fitting(grad, table[0]));
       width += grad.size(2) * grad.size(3);
     }
-    const at::Tensor grad_joint =
-        at::empty({grads[0].size(0), grads[0].size(1), width}, grads[0].options());
-    rotate_parts(from,
-                 joint_parts(grad_joint, context->saved_data["heads"].toInt(),
-                             context->saved_data["value_heads"].toInt()),
-                 2, table, -1);
-    return {grad_joint, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    variable_list out(4);  // of the joint tensor
+    out[0] = at::empty({grads[0].size(0), grads[0].size(1), width}, grads[0].options());
+    rotate_parts(from, joint_parts(out[0], heads), from.size() - 1, table, -1);
+    return out;
   }
 };
 
@@ -249,9 +249,9 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
 }
 
 std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const at::Tensor& cos,
-                                     const at::Tensor& sin, std::int64_t heads,
-                                     std::int64_t value_heads) {
-  return RotateJointFunction::apply(joint, cos.contiguous(), sin.contiguous(), heads, value_heads);
+                                     const at::Tensor& sin,
+                                     const std::vector<std::int64_t>& heads) {
+  return RotateJointFunction::apply(joint, cos.contiguous(), sin.contiguous(), heads);
 }
 
 bool covers_gated(const at::Tensor& ab) {

@@ -25,8 +25,7 @@ bool covers_rotate(const at::Tensor& x, const at::Tensor& cos);
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
 /// lib/nn/rotary.h; each of joint_parts() is covered.
 std::vector<at::Tensor> rotate_joint(const at::Tensor& joint, const at::Tensor& cos,
-                                     const at::Tensor& sin, std::int64_t heads,
-                                     std::int64_t value_heads);
+                                     const at::Tensor& sin, const std::vector<std::int64_t>& heads);
 
 /// silu(a) b of ab [..., 2 F], a before b -> [..., F].
 bool covers_gated(const at::Tensor& ab);
