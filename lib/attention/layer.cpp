@@ -139,13 +139,25 @@ Projected AttentionLayer::project(const at::Tensor& x, std::int64_t first) const
   return {q, both[0], both[1]};
 }
 
+at::Tensor AttentionLayer::project_jointly(const at::Tensor& x) const {
+  return linear_group(x, {wq_, wk_, wv_});
+}
+
 at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTable& table,
                                    const AttentionOptions& options) const {
   const std::int64_t first = first_query(options.first_row);
-  if (first > 0 || !x.is_cuda()) return forward(project(x, first), table, options);
-  return attend_rotated(rotate_joint(linear_group(x, {wq_, wk_, wv_}), table,
-                                     {shape_.heads, shape_.heads, weight_maps_}),
-                        0, options);
+  if (!x.is_cuda()) return forward(project(x, first), table, options);
+  if (first == 0) return forward_joint(project_jointly(x), table, options);
+  const auto [q, both] = linear_tail(x, first, wq_, {wk_, wv_});
+  const std::vector<at::Tensor> kv = rotate_joint(both, table, {shape_.heads, weight_maps_});
+  return attend_rotated({rotate(split_heads(q, shape_.heads), table, first), kv[0], kv[1]}, first,
+                        options);
+}
+
+at::Tensor AttentionLayer::forward_joint(const at::Tensor& joint, const RotaryTable& table,
+                                         const AttentionOptions& options) const {
+  return attend_rotated(rotate_joint(joint, table, {shape_.heads, shape_.heads, weight_maps_}), 0,
+                        options);
 }
 
 at::Tensor AttentionLayer::forward(const Projected& projected, const RotaryTable& table,

@@ -77,6 +77,10 @@ class AttentionLayer {
   /// The same from projections, where q starts at first_query(first_row).
   at::Tensor forward(const Projected& projected, const RotaryTable& table,
                      const AttentionOptions& options) const;
+  /// The same from the projections of all tokens side by side, [B, T, 3 D], which on a GPU are not
+  /// to be read any more.
+  at::Tensor forward_joint(const at::Tensor& joint, const RotaryTable& table,
+                           const AttentionOptions& options) const;
   /// The next tokens x [B, n, D] after those in `cache`, to which they are added -> [B, n, D].
   at::Tensor decode(const at::Tensor& x, const RotaryTable& table, KvCache& cache) const;
   /// The same for one token x [B, 1, D] whose place only the device knows; `cache` has room for it,
@@ -87,6 +91,8 @@ class AttentionLayer {
 
   /// q, k and v of x [..., D], q only of the tokens from `first` on in the last dimension but one.
   Projected project(const at::Tensor& x, std::int64_t first) const;
+  /// q, k and v side by side: [..., 3 D].
+  at::Tensor project_jointly(const at::Tensor& x) const;
   /// The first query that the outputs from first_row on depend on.
   std::int64_t first_query(std::int64_t first_row) const;
 

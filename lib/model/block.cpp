@@ -57,14 +57,19 @@ at::Tensor Block::forward(const at::Tensor& x, const RotaryTable& table,
 Residual Block::forward_embedded(const Embeddings& embeddings, const at::Tensor& tokens,
                                  const RotaryTable& table, const AttentionOptions& options) const {
   const at::Tensor& entries = embeddings.rows;
-  const Projected each =
-      attention_.project(rms_norm(embeddings.projected, attention_norm_, kNormEps), 0);  // [V, D]
+  const at::Tensor normed = rms_norm(embeddings.projected, attention_norm_, kNormEps);  // [V, D]
   const auto lookup = [&](std::int64_t first_row) {
     return Lookup(rows_from(tokens, first_row), entries.size(0), entries.scalar_type());
   };
   const std::int64_t first_query = attention_.first_query(options.first_row);
   const Lookup all = lookup(0);
   const auto from = [&](std::int64_t row) { return row == 0 ? all : lookup(row); };
+  if (first_query == 0 && entries.is_cuda()) {
+    const at::Tensor joint = all.rows_of(attention_.project_jointly(normed));
+    return finish(from(options.first_row).rows_of(entries),
+                  attention_.forward_joint(joint, table, options));
+  }
+  const Projected each = attention_.project(normed, 0);
   const Projected projected{
       .q = from(first_query).rows_of(each.q), .k = all.rows_of(each.k), .v = all.rows_of(each.v)};
   const at::Tensor x = from(options.first_row).rows_of(entries);

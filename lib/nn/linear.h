@@ -20,6 +20,14 @@ std::vector<at::Tensor> linear_each(const at::Tensor& x, const std::vector<at::T
 /// The same side by side: [..., sum of out_i].
 at::Tensor linear_group(const at::Tensor& x, const std::vector<at::Tensor>& weights);
 
+struct TailProducts {
+  at::Tensor last, all;
+};
+/// Of x [B, T, in] the rows from `first` on with one weight, [B, T - first, out], and all rows with
+/// the others, side by side: [B, T, sum of out_i]. The gradients of x are added up in place.
+TailProducts linear_tail(const at::Tensor& x, std::int64_t first, const at::Tensor& last,
+                         const std::vector<at::Tensor>& weights);
+
 /// Rows of tables [V, D] by one index (int64, any shape): [..., D]. On a GPU, and for a small V, a
 /// product with 0/1 rows, whose gradient has the same bits in every run; else LibTorch's embedding.
 class Lookup {

@@ -7,6 +7,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
@@ -36,6 +37,23 @@ TEST_F(CudaFunctions, WeightsRoundedTogetherAreThoseRoundedAtUse) {
   for (std::size_t i = 0; i < at_use.size(); ++i) {
     EXPECT_EQ(together[i].scalar_type(), at_use[i].scalar_type());
     EXPECT_LE(relative_error(together[i].cpu(), at_use[i].cpu()), 1e-2) << i;
+  }
+}
+
+TEST_F(CudaFunctions, ATailHasTheProductsOfItsRowsAndOfAll) {
+  const auto separate = [](const Tensors& t) {
+    return Tensors{at::linear(t[0].narrow(1, 30, 7), t[1]),
+                   at::cat({at::linear(t[0], t[2]), at::linear(t[0], t[3])}, -1)};
+  };
+  const auto fused = [](const Tensors& t) {
+    const auto [last, all] = linear_tail(t[0], 30, t[1], {t[2], t[3]});
+    return Tensors{last, all};
+  };
+  for (const at::ScalarType type : kTypes) {
+    expect_as_exact(fused, separate,
+                    {on_gpu({3, 37, 40}, "x", type), on_gpu({24, 40}, "last", type),
+                     on_gpu({16, 40}, "first", type), on_gpu({8, 40}, "second", type)},
+                    "tail", 1e-6);
   }
 }
 
