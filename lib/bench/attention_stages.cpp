@@ -40,6 +40,8 @@ constexpr StageKernel kStageKernels[] = {
     {"convolution_backward_kernel<", "MapKind)1", nullptr, "convolution after softmax, backward"},
     {"convolution_streamed_kernel<", "MapKind)0", nullptr, "convolution before softmax, backward"},
     {"convolution_streamed_kernel<", "MapKind)1", nullptr, "convolution after softmax, backward"},
+    {"convolution_streamed_kernel<", "MapKind)2", nullptr,
+     "softmax and convolution before it, backward"},
     {"mix_before_kernel<", "", "mixing before softmax", "mixing before softmax, again"},
     {"mix_after_kernel<", "", "mixing after softmax", nullptr},
     {"mix_after_backward_kernel<", "", nullptr, "mixing after softmax, backward"},

@@ -131,13 +131,19 @@ void unconvolve(Chain& chain, const ConvolutionBackward& step, const float* lse)
   args.strip_tiles = blocks.keys / kTileKeys;
   args.block_rows = blocks.rows;
   if (step.kind == MapKind::SoftmaxWeights) args.dots = chain.dots();
+  if (step.kind == MapKind::ScoresBeforeSoftmax) {
+    args.mixed = chain.map(chain.plan().mixed);
+    args.row_dots = chain.at<float>(chain.plan().dots);
+    args.dot_rows = chain.plan().rows + kSpareRows;
+  }
   chain.run(step.stage, [&] {
     const auto run = blocks.streamed ? launch_convolution_streamed : launch_convolution_backward;
     run(step.kind, args, chain.problem().type, chain.stream());
   });
 }
 
-/// dC from M, dP and the row dots, and the gradient of the mixing before softmax.
+/// dC from M, dP and the row dots, and the gradient of the mixing before softmax; the row dots
+/// alone where the convolution's backward makes dC.
 void softmax_gradient(Chain& chain, const float* lse) {
   const Problem& p = chain.problem();
   const WorkspacePlan& plan = chain.plan();
@@ -145,6 +151,7 @@ void softmax_gradient(Chain& chain, const float* lse) {
   auto* dots = chain.at<float>(plan.dots);
   chain.run("row dots",
             [&] { finish_dots(chain.extent(rows, 0), chain.dots(), dots, chain.stream()); });
+  if (softmax_streams(p, plan)) return;
   if (p.mix_before.weight == nullptr) {
     PointwiseArgs args = {};
     args.extent = chain.extent(rows, 0);
@@ -248,10 +255,14 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   }
   if (!mixing_alone(p)) softmax_gradient(chain, params.lse);
   if (p.conv_before.kernel != nullptr) {
+    const bool makes_d_mixed = softmax_streams(p, plan);
     unconvolve(chain,
-               {"kq convolution before softmax, backward", p.conv_before, MapKind::Scores,
-                chunk.score_rows, score_reach(p), plan.d_mixed, plan.scores, plan.d_scores,
-                plan.flipped_before, plan.conv_sums_before, plan.blocks_before},
+               {makes_d_mixed ? "softmax and kq convolution before it, backward"
+                              : "kq convolution before softmax, backward",
+                p.conv_before, makes_d_mixed ? MapKind::ScoresBeforeSoftmax : MapKind::Scores,
+                chunk.score_rows, score_reach(p), makes_d_mixed ? plan.d_softmax : plan.d_mixed,
+                plan.scores, plan.d_scores, plan.flipped_before, plan.conv_sums_before,
+                plan.blocks_before},
                params.lse);
   }
   gradients_of_scores(chain, params);

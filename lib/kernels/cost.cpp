@@ -110,10 +110,12 @@ std::vector<StageCost> backward_stages(const CostShape& s) {
     // Groups over 16 heads read M; smaller ones make it again.
     stages.add("softmax and mixing before it, backward", s.group_before > kUnitHeads ? 4 : 3, 0,
                2 * s.group_before);
-  } else {
+  } else if (!s.softmax_streams) {
     stages.add("softmax, backward", 3, 0, 0);
   }
-  if (s.taps_before > 0) {
+  if (s.softmax_streams) {
+    stages.add("softmax and convolution before it, backward", 4, 0, 2 * s.taps_before);
+  } else if (s.taps_before > 0) {
     stages.add("convolution before softmax, backward", 3, 0, 2 * s.taps_before);
   }
   stages.add("gradient of q", 1, 2, s.head_dim);
@@ -145,7 +147,8 @@ CostShape cost_shape(const Problem& p, Direction direction, std::size_t workspac
           .backward_in_one_pass = backward_in_one_pass(p),
           .fused_before = stages_are_fused(p.conv_before, p.mix_before, plan, shared_bytes),
           .fused_after = stages_are_fused(p.conv_after, p.mix_after, plan, shared_bytes),
-          .mixing_alone = mixing_alone(p)};
+          .mixing_alone = mixing_alone(p),
+          .softmax_streams = softmax_streams(p, plan)};
 }
 
 std::vector<StageCost> stage_costs(const CostShape& shape, Pass pass) {

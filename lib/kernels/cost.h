@@ -20,6 +20,7 @@ struct CostShape {
   bool forward_in_one_pass = false, backward_in_one_pass = false;  ///< see workspace.h
   bool fused_before = false, fused_after = false;  ///< stages_are_fused, see workspace.h
   bool mixing_alone = false;                       ///< see workspace.h
+  bool softmax_streams = false;                    ///< see workspace.h, backward
 };
 
 /// B H T (T + 1) / 2.

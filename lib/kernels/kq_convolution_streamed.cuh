@@ -17,7 +17,7 @@
 //   rows done after this step: r-5 (first of its pair, second of pair r-6), r-4 (pairs r-4, r-5)
 #pragma once
 
-#include "lib/kernels/streamed_rows.cuh"
+#include "lib/kernels/streamed_gradient.cuh"
 
 namespace mta::kernels {
 
@@ -162,7 +162,7 @@ class SegmentStream {
         lanes_(ring, args.window.halo),
         copies_(args, segment, places, ring),
         target_(args, segment),
-        weights_(args, segment, ring, ring + kRingNumbers) {}
+        softmax_(args, segment, ring, ring + kRingNumbers) {}
 
   __device__ void run(StreamSums<kBlocks, kSpan>& sums) {
     const int end = segment_.end_row + kSpan;  // all that the last row of X meets lies above
@@ -188,19 +188,24 @@ class SegmentStream {
   }
 
  private:
-  static constexpr bool kWeights = kKind == MapKind::SoftmaxWeights;
+  static constexpr bool kWeights = kKind == MapKind::SoftmaxWeights,
+                        kGradient = kKind == MapKind::ScoresBeforeSoftmax;
+  using Softmax =
+      std::conditional_t<kWeights, StreamWeights<E, kSpan>,
+                         std::conditional_t<kGradient, StreamGradient<E, kBlocks>, NoSoftmax>>;
   static constexpr int kBehind = kSpan - 1;  // the first row that a group completes, before its own
 
   /// `kPlain`: nothing is to be masked, and all rows that the group completes are the segment's.
   template <bool kPlain>
   __device__ void take_group(StreamSums<kBlocks, kSpan>& sums, int row, int group, bool edge) {
-    if constexpr (kWeights) weights_.make(copies_.own_pieces(place_), group);
+    if constexpr (kWeights) softmax_.make(copies_.own_pieces(place_), group);
+    if constexpr (kGradient) softmax_.make(copies_, place_, group);
     if (!kPlain && edge) {
       __syncwarp();
       mask_rows<kBlocks>(ring_ + place_ / kNumberBytes, row - segment_.first_key,
                          args_.window.halo);
     }
-    if (kWeights || !kPlain) __syncwarp();
+    if (kWeights || kGradient || !kPlain) __syncwarp();
     Word* const before = target_.in(before_) + kGroupRows * kMapRowNumbers / 2;
     before_ = places_[group];
     Word* const here = target_.in(before_);
@@ -215,10 +220,10 @@ class SegmentStream {
       for (int r = 0; r < 2; ++r) {
         Word* const to = (kDone + r < 0 ? before : here) + (kDone + r) * (kMapRowNumbers / 2);
         if (kPlain || target_.keep(done[r], row + kDone + r)) *to = done[r];
-        if constexpr (kWeights) weights_.keep(done[r], 2 * kStep + r);
+        if constexpr (kWeights) softmax_.keep(done[r], 2 * kStep + r);
       }
     });
-    if constexpr (kWeights) weights_.store_dots(group, place_);
+    if constexpr (kWeights) softmax_.store_dots(group, place_);
   }
 
   const ConvolutionBackwardArgs& args_;
@@ -226,9 +231,9 @@ class SegmentStream {
   const GroupPlaces& places_;
   Number* const ring_;
   StreamLanes lanes_;
-  const StreamCopies<kBlocks> copies_;
+  const StreamCopies<kBlocks, kGradient> copies_;
   const StreamTarget target_;
-  std::conditional_t<kWeights, StreamWeights<E, kSpan>, NoWeights> weights_;
+  Softmax softmax_;
   int place_ = 0;        // of the present group in the ring, in bytes
   unsigned before_ = 0;  // where the group before lies in a map
 };
@@ -283,7 +288,7 @@ __global__ void __launch_bounds__(kStreamThreads, (kStreamBlocks<kBlocks, kSpan,
   const int tile = static_cast<int>(blockIdx.x), first_row = max(begin, tile * kTileKeys);
   if (first_row >= end) return;
   Number* const shared = dynamic_shared<Number>();
-  constexpr int kOfWarp = kRingNumbers + kStreamScratch;
+  constexpr int kOfWarp = stream_numbers(kKind == MapKind::ScoresBeforeSoftmax);
   const GroupPlaces places(args.target, first_row,
                            reinterpret_cast<unsigned*>(shared + kStreamWarps * kOfWarp),
                            kStreamGroups);
@@ -302,18 +307,25 @@ __global__ void __launch_bounds__(kStreamThreads, (kStreamBlocks<kBlocks, kSpan,
   finish_taps(sums, reinterpret_cast<float*>(ring), slot, args.query_span, args.window);
 }
 
-template <class E, int kBlocks, int kSpan>
-void launch_streamed(MapKind kind, const ConvolutionBackwardArgs& args, cudaStream_t stream) {
+template <class E, int kBlocks, int kSpan, MapKind kKind>
+void launch_streamed(const ConvolutionBackwardArgs& args, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(args.extent.last_key_tiles()),
                   static_cast<unsigned>(ceil_div(args.extent.rows.size(), args.block_rows)),
                   static_cast<unsigned>(ceil_div(args.extent.maps, kStreamWarps)));
-  const int bytes = streamed_shared_bytes();
+  const auto kernel = convolution_streamed_kernel<E, kBlocks, kSpan, kKind>;
+  const int bytes = streamed_shared_bytes(kKind == MapKind::ScoresBeforeSoftmax);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, grid, kStreamThreads, bytes, stream, args);
+}
+
+template <class E, int kBlocks, int kSpan>
+void launch_streamed(MapKind kind, const ConvolutionBackwardArgs& args, cudaStream_t stream) {
   if (kind == MapKind::Scores) {
-    launch(convolution_streamed_kernel<E, kBlocks, kSpan, MapKind::Scores>, grid, kStreamThreads,
-           bytes, stream, args);
+    launch_streamed<E, kBlocks, kSpan, MapKind::Scores>(args, stream);
+  } else if (kind == MapKind::SoftmaxWeights) {
+    launch_streamed<E, kBlocks, kSpan, MapKind::SoftmaxWeights>(args, stream);
   } else {
-    launch(convolution_streamed_kernel<E, kBlocks, kSpan, MapKind::SoftmaxWeights>, grid,
-           kStreamThreads, bytes, stream, args);
+    launch_streamed<E, kBlocks, kSpan, MapKind::ScoresBeforeSoftmax>(args, stream);
   }
 }
 

@@ -130,6 +130,11 @@ class SharedPlace {
                  "r"(x.y), "r"(x.z), "r"(x.w)
                  : "memory");
   }
+  __device__ Word load_word(int offset) const {
+    Word x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(address_ + offset) : "memory");
+    return x;
+  }
   __device__ void store_word(int offset, Word x) const {
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(address_ + offset), "r"(x) : "memory");
   }

@@ -34,7 +34,9 @@ void add_convolutions(std::vector<SharedMemoryRow>& rows, int shared_bytes) {
                     convolution_backward_shared_bytes(blocks, kMaxQuerySpan)});
   }
   rows.push_back({"kq convolution, streamed", walked_shared_bytes()});
-  rows.push_back({"kq convolution, backward, streamed", streamed_shared_bytes()});
+  rows.push_back({"kq convolution, backward, streamed", streamed_shared_bytes(false)});
+  rows.push_back(
+      {"softmax and kq convolution before it, backward, streamed", streamed_shared_bytes(true)});
   for (int blocks = 2; blocks <= kMaxFusedBlocks; ++blocks) {
     const int span = fused_query_span(blocks, shared_bytes);
     if (span == 0) continue;  // the two stages then run by themselves

@@ -101,13 +101,20 @@ constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
 /// banks once.
 constexpr int kScratchPitch = kTileKeys + 4 * kChunk;
 constexpr int kStreamScratch = kRingGroupRows * kScratchPitch;
+/// Where dY is made of M and dP, instead: M's rows in a ring of their own, with the halo and room
+/// to begin on a whole sector.
+constexpr int kMixedPitch = loaded_columns(kMaxStreamedBlocks);
+constexpr int kMixedNumbers = kRingGroups * kRingGroupRows * kMixedPitch + 2 * kChunk;
+MTA_HOST_DEVICE constexpr int stream_numbers(bool with_mixed) {
+  return kRingNumbers + (with_mixed ? kMixedNumbers : kStreamScratch);
+}
 /// Groups from a segment's first on that are asked for: its own, and what the ring runs ahead.
 constexpr int kStreamGroups = kLongestSegment / kRingGroupRows + kRingGroups;
 /// What each warp has, which its sums follow, and the places of groups.
-MTA_HOST_DEVICE constexpr int streamed_shared_bytes() {
+MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
   constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
   static_assert(kSums <= kNumberBytes * kRingNumbers);
-  return kStreamWarps * kNumberBytes * (kRingNumbers + kStreamScratch) + kWordBytes * kStreamGroups;
+  return kStreamWarps * kNumberBytes * stream_numbers(with_mixed) + kWordBytes * kStreamGroups;
 }
 
 /// Forward a warp's ring has groups of rows, each 128 keys with their halo in whole 32-byte

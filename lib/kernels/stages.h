@@ -154,7 +154,9 @@ struct OnePassBackward {
 
 // --- kq convolution (convolution_*.cu, convolution_backward_*.cu) ---
 
-enum class MapKind { Scores, SoftmaxWeights };  // what is convolved: S as it is, or exp(M - lse)
+/// What is convolved: S as it is, or exp(M - lse). Of the streamed backward also S where the
+/// output's gradient dM is not in memory but made of M and dP.
+enum class MapKind { Scores, SoftmaxWeights, ScoresBeforeSoftmax };
 
 struct ConvolutionArgs {
   Extent extent;
@@ -179,6 +181,10 @@ struct ConvolutionBackwardArgs {
   int slots, strips;
   int strip_tiles, block_rows;  // of a block
   RowDots dots;                 // of source and target, with SoftmaxWeights
+  // With ScoresBeforeSoftmax, d_output being dP:
+  MapView mixed;          // M
+  const float* row_dots;  // [maps, dot_rows] from row 0 on
+  int dot_rows;
 };
 
 /// kBlocks: 8-column blocks of the key window that the kernel is built for.
@@ -308,7 +314,7 @@ struct PointwiseArgs {
 /// A = dropout(exp(M - lse)) where no stage stands after the softmax; with a gradient also its
 /// partial dots.
 void softmax_weights(const PointwiseArgs& args, ElementType type, cudaStream_t stream);
-/// dM = P (dP - D) where no mixing stands before the softmax.
+/// dM = P (dP - D) where no mixing stands before the softmax and no other stage makes it.
 void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t stream);
 
 // --- weights (weights.cu) ---

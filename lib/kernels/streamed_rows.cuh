@@ -1,5 +1,5 @@
 // Rows on their way through a warp of the streamed convolution: copied to its ring in shared
-// memory eight at a time, masked and made weights there, and written.
+// memory eight at a time, masked and made weights or gradients there, and written.
 #pragma once
 
 #include "lib/kernels/group_places.cuh"
@@ -14,6 +14,9 @@ constexpr int kGroupSteps = kGroupRows / 2, kRingRows = kRingGroups * kGroupRows
 static_assert(kGroupRows == kRingGroupRows && kGroupRows * 8 * kChunk == 2 * kWarp * kChunk);
 constexpr int kRowBytes = kRingPitch * kNumberBytes, kGroupBytes = kGroupRows * kRowBytes,
               kRingBytes = kRingGroups * kGroupBytes;
+/// Of M beside them: half of dY's and X's place in the ring is M's in its own.
+constexpr int kMixedRowBytes = kMixedPitch * kNumberBytes;
+static_assert(kRowBytes == 2 * kMixedRowBytes);
 /// Of a row in device memory.
 constexpr int kMapRowNumbers = kTileKeys;
 
@@ -26,6 +29,8 @@ struct StreamSegment {
 /// after them, so that the tile's own keys of both stand at whole 32-byte sectors.
 constexpr int kOwnKeys = (kTileKeys + 2 * kChunk) * kNumberBytes;
 constexpr int kBlockBytes = kChunk * kNumberBytes;
+/// The same in a row of M alone.
+constexpr int kMixedOwnKeys = 2 * kChunk * kNumberBytes;
 
 /// Where the lanes of a warp load fragments of a group's rows; step by step that is 2 kRowBytes
 /// further.
@@ -56,9 +61,54 @@ struct StreamLanes {
   __device__ static int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 };
 
-/// Copies groups of X and dY to the ring: 16-byte pieces, zeros outside the map.
+/// Pieces of 16 bytes of a group that a lane copies, and works on before others read them: in rows
+/// row() and kHalfRows further of the 64 keys, the first lanes also what lies beside dY's own.
 template <int kBlocks>
+struct LanePieces {
+  static constexpr int kHalo = kBlocks - 1;  // pieces of a row left and right of the tile
+  static constexpr int kHalfRows = kGroupRows / 2;
+  __device__ static int row() { return own_lane() / 8; }
+  __device__ static int column() { return own_lane() % 8 * kChunk; }
+  __device__ static bool has_halo() { return own_lane() < kGroupRows * kHalo; }
+  __device__ static int halo_row() { return own_lane() / kHalo % kGroupRows; }
+  __device__ static int halo_piece() { return own_lane() % kHalo; }
+  /// Where such a piece stands, from the own keys on.
+  __device__ static int halo_column(int piece, int halo) {
+    const int column = piece * kChunk - halo;
+    return column < 0 ? column : column + kTileKeys;
+  }
+};
+
+/// Rows that dY has: past these are a later chunk's, whose memory still holds older ones.
+__device__ inline int end_of_output(const ConvolutionBackwardArgs& args) {
+  return min(args.extent.rows.end + args.query_span - 1, args.extent.tokens);
+}
+
+/// A place of the ring in that of M, which follows it.
+__device__ inline int mixed_place(int place) { return place >> 1; }
+
+/// Where a lane's pieces of M lie; the places given are of the ring of X and dY.
+template <int kBlocks>
+struct MixedPieces {
+  using Pieces = LanePieces<kBlocks>;
+  SharedPlace own, halo;
+  __device__ MixedPieces(Number* ring, int halo_keys)
+      : own(ring + kRingNumbers), halo(ring + kRingNumbers) {
+    own += Pieces::row() * kMixedRowBytes + kMixedOwnKeys + Pieces::column() * kNumberBytes;
+    halo += Pieces::halo_row() * kMixedRowBytes + kMixedOwnKeys +
+            Pieces::halo_column(Pieces::halo_piece(), halo_keys) * kNumberBytes;
+  }
+  __device__ SharedPlace own_pieces(int place) const { return own + mixed_place(place); }
+};
+struct NoMixedPieces {
+  __device__ NoMixedPieces(Number*, int) {}
+};
+
+/// Copies groups of X and dY to the ring: zeros outside the map. `kMixed`: and of M, as of dY.
+template <int kBlocks, bool kMixed>
 class StreamCopies {
+  using Pieces = LanePieces<kBlocks>;
+
  public:
   __device__ StreamCopies(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
                           const GroupPlaces& places, Number* ring)
@@ -68,17 +118,18 @@ class StreamCopies {
         x_(own_piece(args.source)),
         d_y_(own_piece(args.d_output)),
         halo_(in_register(map_column(args.d_output, segment.map, max(halo_key(), 0)) +
-                          halo_row() * kMapRowNumbers)),
+                          Pieces::halo_row() * kMapRowNumbers)),
         own_target_(ring),
-        halo_target_(ring) {
-    own_target_ += own_row() * kRowBytes + own_column() * kNumberBytes;
-    halo_target_ += halo_row() * kRowBytes + kOwnKeys + halo_column() * kNumberBytes;
+        halo_target_(ring),
+        mixed_(ring, args.window.halo) {
+    own_target_ += Pieces::row() * kRowBytes + Pieces::column() * kNumberBytes;
+    halo_target_ += Pieces::halo_row() * kRowBytes + kOwnKeys + halo_column() * kNumberBytes;
   }
 
   /// Group `group` of the segment, to place `place` of the ring, in bytes.
   __device__ void start(int group, int place) const {
     const int row = segment_.first_row + group * kGroupRows, first_key = segment_.first_key,
-              whole_from = first_key + kTileKeys + kHalo * kChunk;
+              whole_from = first_key + kTileKeys + Pieces::kHalo * kChunk;
     const bool whole = first_key > 0 && row >= whole_from && row + kGroupRows <= segment_.end_row;
     if (whole) {
       copy(group, place, [](int, int, int) { return true; });
@@ -89,24 +140,17 @@ class StreamCopies {
     }
     commit_copies();
   }
-  /// This lane's pieces of X in the group at `place`, in rows own_row and kHalfRows further.
+  /// This lane's pieces of X in the group at `place`; kOwnKeys further those of dY.
   __device__ SharedPlace own_pieces(int place) const { return own_target_ + place; }
-  static constexpr int kHalfRows = kGroupRows / 2;
-  __device__ static int own_row() { return own_lane() / 8; }
+  __device__ const MixedPieces<kBlocks>& mixed() const { return mixed_; }
 
  private:
-  static constexpr int kHalo = kBlocks - 1;  // pieces of a row left and right of the tile
-  __device__ static int own_column() { return own_lane() % 8 * kChunk; }
   __device__ const Number* own_piece(const MapView& view) const {
     return in_register(map_column(view, segment_.map, segment_.first_key) +
-                       own_row() * kMapRowNumbers + own_column());
+                       Pieces::row() * kMapRowNumbers + Pieces::column());
   }
-  // The first lanes copy what lies beside dY's own keys.
-  __device__ static int halo_row() { return own_lane() / kHalo % kGroupRows; }
-  /// From the own keys on.
   __device__ int halo_column() const {
-    const int column = own_lane() % kHalo * kChunk - args_.window.halo;
-    return column < 0 ? column : column + kTileKeys;
+    return Pieces::halo_column(Pieces::halo_piece(), args_.window.halo);
   }
   __device__ int halo_key() const { return segment_.first_key + halo_column(); }
   template <class Has>
@@ -114,27 +158,33 @@ class StreamCopies {
     const unsigned at = places_[group];
     const Number *x = in_group(x_, at), *d_y = in_group(d_y_, at);
 #pragma unroll
-    for (int r = 0; r < kGroupRows; r += kHalfRows) {
-      const int line = own_row() + r, key = segment_.first_key + own_column();
+    for (int r = 0; r < kGroupRows; r += Pieces::kHalfRows) {
+      const int line = Pieces::row() + r, key = segment_.first_key + Pieces::column();
       own_target_.copy_async(place + r * kRowBytes, x + r * kMapRowNumbers,
                              has(line, key, segment_.end_row));
+      const bool has_output = has(line, key, end_of_output(args_));
       own_target_.copy_async(place + r * kRowBytes + kOwnKeys, d_y + r * kMapRowNumbers,
-                             has(line, key, end_of_output()));
+                             has_output);
+      if constexpr (kMixed) {
+        mixed_.own.copy_async(mixed_place(place) + r * kMixedRowBytes,
+                              d_y + to_mixed() + r * kMapRowNumbers, has_output);
+      }
     }
-    if (own_lane() >= kGroupRows * kHalo) return;
-    halo_target_.copy_async(place, in_group(halo_, at),
-                            has(halo_row(), halo_key(), end_of_output()));
+    if (!Pieces::has_halo()) return;
+    const Number* const halo = in_group(halo_, at);
+    const bool has_halo = has(Pieces::halo_row(), halo_key(), end_of_output(args_));
+    halo_target_.copy_async(place, halo, has_halo);
+    if constexpr (kMixed) mixed_.halo.copy_async(mixed_place(place), halo + to_mixed(), has_halo);
   }
-  /// Rows that dY has: past these are a later chunk's, whose memory still holds older ones.
-  __device__ int end_of_output() const {
-    return min(args_.extent.rows.end + args_.query_span - 1, args_.extent.tokens);
-  }
+  /// Both lie in one workspace, in one shape.
+  __device__ std::ptrdiff_t to_mixed() const { return args_.mixed.data - args_.d_output.data; }
 
   const ConvolutionBackwardArgs& args_;
   const StreamSegment& segment_;
   const GroupPlaces& places_;
   const Number *x_, *d_y_, *halo_;
   SharedPlace own_target_, halo_target_;
+  const std::conditional_t<kMixed, MixedPieces<kBlocks>, NoMixedPieces> mixed_;
 };
 
 /// Fills rows of the ring with zeros.
@@ -280,9 +330,9 @@ class StreamWeights {
   int dots_step_;
 };
 
-/// In its place where X is made of scores.
-struct NoWeights {
-  __device__ NoWeights(const ConvolutionBackwardArgs&, const StreamSegment&, Number*, Number*) {}
+/// In their place where neither X nor dY is made of others.
+struct NoSoftmax {
+  __device__ NoSoftmax(const ConvolutionBackwardArgs&, const StreamSegment&, Number*, Number*) {}
 };
 
 }  // namespace mta::kernels

@@ -242,7 +242,10 @@ class Run : private reference::Walk {
     unconvolve(
         chunk_.score_rows, p_.conv_before, reach_, conv_sums_before_, plan_.d_scores,
         [&](int m, int i, int j) { return maps_[plan_.scores].at(m, i, j); },
-        [&](int m, int i, int j) { return maps_[plan_.d_mixed].at(m, i, j); });
+        [&](int m, int i, int j) {
+          return softmax_streams(p_, plan_) ? mixed_gradient(m, i, j)
+                                            : maps_[plan_.d_mixed].at(m, i, j);
+        });
   }
 
   /// D of the rows: sum_j P dP.
@@ -258,18 +261,22 @@ class Run : private reference::Walk {
     return dots_[static_cast<std::size_t>(map * dot_rows_.size() + i - dot_rows_.begin)];
   }
 
-  /// dM = P (dP - D), then dC: transposed mixing.
+  double softmax_gradient(int map, int i, int j) { return maps_[plan_.d_softmax].at(map, i, j); }
+  /// dM = P (dP - D).
+  double mixed_gradient(int map, int i, int j) {
+    return weight_before(map, i, j) * (softmax_gradient(map, i, j) - dot(map, i));
+  }
+
+  /// dM, then dC: transposed mixing. Or the dots alone, where the convolution's backward makes dM.
   void softmax_backward() {
     const RowRange rows = chunk_.softmax_rows;
-    const auto d_softmax = [&](int m, int i, int j) { return maps_[plan_.d_softmax].at(m, i, j); };
-    row_dots(rows, d_softmax);
-    const auto d_mixed = [&](int m, int i, int j) {
-      return weight_before(m, i, j) * (d_softmax(m, i, j) - dot(m, i));
-    };
-    if (p_.mix_before.weight == nullptr) return copy(rows, plan_.d_mixed, d_mixed);
-    gram(rows, p_.mix_before, mix_sums_before_, d_mixed,
+    row_dots(rows, [&](int m, int i, int j) { return softmax_gradient(m, i, j); });
+    if (softmax_streams(p_, plan_)) return;
+    const auto gradient = [&](int m, int i, int j) { return mixed_gradient(m, i, j); };
+    if (p_.mix_before.weight == nullptr) return copy(rows, plan_.d_mixed, gradient);
+    gram(rows, p_.mix_before, mix_sums_before_, gradient,
          [&](int m, int i, int j) { return maps_[plan_.convolved].at(m, i, j); });
-    mix(rows, p_.mix_before, Orientation::ColumnsAreOutputs, plan_.d_mixed, d_mixed);
+    mix(rows, p_.mix_before, Orientation::ColumnsAreOutputs, plan_.d_mixed, gradient);
   }
 
   /// Head mixing alone: dR is made where it is needed; A takes the place of S and dS that of dA.

@@ -221,6 +221,11 @@ bool gradients_stream(const Problem& p, const Convolution& conv) {
          window.blocks <= kMaxStreamedBlocks;
 }
 
+bool softmax_streams(const Problem& p, const WorkspacePlan& plan) {
+  return p.conv_before.kernel != nullptr && p.mix_before.weight == nullptr &&
+         plan.rows >= p.tokens && gradients_stream(p, p.conv_before);
+}
+
 ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
                                      const WorkspacePlan& plan) {
   if (!gradients_stream(p, conv)) {

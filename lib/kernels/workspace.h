@@ -113,6 +113,9 @@ WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::s
 
 /// Can rows stream through a warp in this convolution's backward?
 bool gradients_stream(const Problem& p, const Convolution& conv);
+/// Does the backward of the convolution before the softmax make dM itself, of M and dP? It reads
+/// rows below its own, whose dots must be there: a chunk must have all rows.
+bool softmax_streams(const Problem& p, const WorkspacePlan& plan);
 /// The blocks of its backward in the chain.
 ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
                                      const WorkspacePlan& plan);

@@ -51,6 +51,9 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolution_streamed_kernel<__nv_bfloat16, 3, 6, "
      "(mta::kernels::MapKind)1>(mta::kernels::ConvolutionBackwardArgs)",
      kNotInPass, "convolution after softmax, backward"},
+    {"void mta::kernels::convolution_streamed_kernel<__nv_bfloat16, 3, 6, "
+     "(mta::kernels::MapKind)2>(mta::kernels::ConvolutionBackwardArgs)",
+     kNotInPass, "softmax and convolution before it, backward"},
     {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)0, __half, "
      "(mta::kernels::FusedRows)0>("
      "mta::kernels::ConvolvedMixingArgs)",
@@ -137,6 +140,7 @@ TEST(StageOfKernel, EveryStageThatHasACostHasAKernel) {
         shape.forward_in_one_pass = shape.backward_in_one_pass = in_one_kernel && group == 0;
         shape.fused_before = shape.fused_after = in_one_kernel && taps > 0 && group > 0;
         shape.mixing_alone = in_one_kernel && taps == 0 && group > 0;
+        shape.softmax_streams = in_one_kernel && taps > 0 && group == 0;
         for (const Pass pass : {Pass::Forward, Pass::Backward}) {
           for (const kernels::StageCost& cost : stage_costs(shape, pass)) {
             EXPECT_TRUE(named.contains(cost.name)) << cost.name;

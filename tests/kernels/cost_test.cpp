@@ -97,6 +97,17 @@ TEST(Cost, BackwardInOnePassComputesWhatTheChainDoes) {
   EXPECT_EQ(stages[0].bytes, 2 * 10 * 2 + 2 * 4 * 64 * 6) << "P, dS, q, k, v, o, dO, dQ";
 }
 
+TEST(Cost, AStreamedSoftmaxSavesTwoPassesAndAStage) {
+  CostShape shape{.logits = 10, .rows = 4, .head_dim = 64, .taps_before = 66, .taps_after = 66};
+  const double computed = operations(shape, Pass::Backward),
+               moved = map_bytes(shape, Pass::Backward);
+  const std::size_t stages = stage_costs(shape, Pass::Backward).size();
+  shape.softmax_streams = true;
+  EXPECT_EQ(operations(shape, Pass::Backward), computed);
+  EXPECT_EQ(map_bytes(shape, Pass::Backward), moved - 20 * 2) << "dM is not written and read";
+  EXPECT_EQ(stage_costs(shape, Pass::Backward).size(), stages - 1);
+}
+
 TEST(Cost, HeadMixingAloneMovesFewerMapsAndComputesTheSame) {
   CostShape shape{.logits = 10, .rows = 4, .head_dim = 64, .group_before = 16, .group_after = 8};
   const double forward = operations(shape, Pass::Forward),
@@ -125,7 +136,9 @@ TEST(Cost, ShapesAreThoseOfTheProblemAsItRuns) {
   EXPECT_EQ(alone.rows, 2 * 16 * 100);
   EXPECT_EQ(alone.taps_before, 66);
   EXPECT_EQ(alone.taps_after + alone.group_before + alone.group_after, 0);
+  EXPECT_TRUE(cost_shape(p, Direction::Backward, kBytes, kAda).softmax_streams);
   p.mix_before = {.weight = kThere, .group = 16};
+  EXPECT_FALSE(cost_shape(p, Direction::Backward, kBytes, kAda).softmax_streams);
   EXPECT_TRUE(cost_shape(p, Direction::Backward, kBytes, kHopper).fused_before);
   EXPECT_FALSE(cost_shape(p, Direction::Backward, kBytes, kAda).fused_before);
   EXPECT_FALSE(cost_shape(p, Direction::Forward, kBytes, kHopper).forward_in_one_pass);

@@ -246,6 +246,22 @@ TEST(WorkspacePlan, ABackwardInOnePassNeedsNarrowWindowsOnBothSides) {
   EXPECT_TRUE(backward_in_one_pass(p));
 }
 
+TEST(WorkspacePlan, TheSoftmaxStreamsWhereItsDotsAreThereAndNothingIsMixedBeforeIt) {
+  Problem p = full_mta(4, 16, 2048);
+  const auto streams = [&](std::size_t budget) {
+    return softmax_streams(p, workspace_plan(p, Direction::Backward, budget));
+  };
+  constexpr std::size_t kAmple = std::size_t{8} << 30;
+  EXPECT_FALSE(streams(kAmple)) << "heads are mixed before it";
+  p.mix_before = {};
+  EXPECT_TRUE(streams(kAmple));
+  EXPECT_FALSE(streams(0)) << "rows below a chunk have no dots yet";
+  p.conv_before.query_span = 7;
+  EXPECT_FALSE(streams(kAmple));
+  p.conv_before = {};
+  EXPECT_FALSE(streams(kAmple));
+}
+
 /// Without o the chain runs, and needs what it always did.
 TEST(WorkspacePlan, ABackwardInOnePassKeepsTwoMapsInLongerChunks) {
   const Problem p = convolution_alone(4, 16, 2048);

@@ -63,6 +63,7 @@ class SharedPlace {
   SharedPlace& operator+=(int bytes) { return bytes_ += bytes, *this; }
   uint4 load(int offset) const { return *reinterpret_cast<const uint4*>(bytes_ + offset); }
   void store(int offset, const uint4& x) const { *reinterpret_cast<uint4*>(bytes_ + offset) = x; }
+  Word load_word(int offset) const { return *reinterpret_cast<const Word*>(bytes_ + offset); }
   void store_word(int offset, Word x) const { *reinterpret_cast<Word*>(bytes_ + offset) = x; }
   void load_blocks(Word (&r)[4], int offset) const { kernels::load_blocks(r, numbers(offset)); }
   void load_blocks_transposed(Word (&r)[4], int offset) const {
