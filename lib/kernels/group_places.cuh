@@ -11,8 +11,8 @@ constexpr int kGroupRows = kMapRows / 2;
 /// in pieces of 16 bytes from the map's begin on.
 class GroupPlaces {
  public:
-  /// Group 0 has rows first_row.., a multiple of kGroupRows from -kGroupRows on. The block meets
-  /// before the `count` numbers of the table are used.
+  /// Group 0 has rows first_row.., a multiple of kGroupRows. The block meets before the `count`
+  /// numbers of the table are used.
   __device__ GroupPlaces(const MapView& view, int first_row, unsigned* table, int count)
       : table_(table) {
     const MapBlocks blocks(view, first_row & ~(kMapRows - 1));
@@ -34,6 +34,7 @@ template <class Place>
 __device__ inline Place* in_group(Place* column, unsigned group_place) {
   return column + static_cast<std::size_t>(group_place) * (kChunk * kNumberBytes / sizeof(Place));
 }
+/// A key in row 0 of a map.
 __device__ inline Number* map_column(const MapView& view, int map, int key) {
   return map_tiles(view, map) + key_place(key);
 }

@@ -61,8 +61,8 @@ __device__ void load_bands(Word (&band)[kSpan][kBlocks], const ConvolutionBackwa
   }
 }
 
-/// Where a step finds its two rows of dY and those before them: in the first step of a group, whose
-/// rows before may lie at the ring's end, not where the other steps do.
+/// Where the first step of a group finds fragments with rows before its own, which may lie at the
+/// ring's end: third blocks as they lie and transposed, columns of the row before and the first.
 struct StepPlaces {
   SharedPlace thirds, third_columns, odd_columns;
   __device__ StepPlaces(const StreamLanes& lanes, bool at_begin)
@@ -268,7 +268,7 @@ __device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums, float* scrat
 }
 
 /// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
-template <int kBlocks, int kSpan, MapKind kKind>
+template <int kSpan>
 constexpr int kStreamBlocks =
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
     3;
@@ -279,7 +279,7 @@ constexpr int kStreamBlocks =
 /// Grid: (key tiles, segments of rows, maps by kStreamWarps): the warps of a block have as much to
 /// do, each in a map of its own.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
-__global__ void __launch_bounds__(kStreamThreads, (kStreamBlocks<kBlocks, kSpan, kKind>))
+__global__ void __launch_bounds__(kStreamThreads, kStreamBlocks<kSpan>)
     convolution_streamed_kernel(const ConvolutionBackwardArgs args) {
   wait_for_previous_kernel();
   const Extent& extent = args.extent;

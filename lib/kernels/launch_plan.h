@@ -39,8 +39,8 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
 }
 
 /// Rows that a warp walks down a column of keys, of a chunk of `rows` with `columns` in all its
-/// maps: a segment reads c_q-1 rows more and fills its pipeline, but half of rows x columns are
-/// causal, and the card should have `enough` warps.
+/// maps: a segment reads up to eight rows more and fills its pipeline, but half of rows x columns
+/// are causal, and the card should have `enough` warps.
 MTA_HOST_DEVICE constexpr int segment_rows(int rows, int columns, int shortest, int enough) {
   int segment = kLongestSegment;
   while (segment > shortest && static_cast<long long>(rows) * columns < 2LL * segment * enough) {

@@ -89,8 +89,8 @@ __device__ inline void copy_async(Number* target, const Number* source, bool val
                "l"(source), "r"(valid ? 16 : 0)
                : "memory");
 }
-/// The same to a place in shared memory that stays in a register: made from a pointer it would be
-/// made again in each pass of a loop.
+/// A place in shared memory whose address stays in a register: made from a pointer it would be made
+/// again in each pass of a loop. Offsets are bytes.
 class SharedPlace {
  public:
   __device__ explicit SharedPlace(const void* pointer) : address_(shared_address(pointer)) {

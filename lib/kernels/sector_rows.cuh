@@ -24,7 +24,8 @@ struct SectorRows {
   __device__ static int place(int row, int column) {
     return row * kColumns + (column ^ moved(row));
   }
-  /// The place n sectors after one in the first sector; n a constant, as `Place` is a SharedPlace.
+  /// The place whose sector number differs by an exclusive or with n, a constant: n sectors on from
+  /// one in the first sector of a group that changes places.
   template <class Place>
   __device__ static Place further(const Place& place, int n) {
     constexpr int kGroup = kWholeLines ? 4 : 2;  // sectors that change places with each other
@@ -47,7 +48,7 @@ __device__ void load_token_rows(Number* target, const HeadTokens& x, int first, 
   static_assert(kTokens % kLines == 0);
   const int line = static_cast<int>(threadIdx.x) / kChunks,
             column = static_cast<int>(threadIdx.x) % kChunks * kChunk;
-  if (line >= kLines) return;  // threads that have no column of their own
+  if (line >= kLines) return;  // lines are eights, so that the xor is one for all of a thread's
   const int place = SectorRows<kDim>::place(line, column);
   const auto copy = [&](int r, const Number* from, bool valid) {
     copy_async(target + r * kDim + place, from, valid);
@@ -72,7 +73,7 @@ __device__ void load_token_rows(Number* target, const HeadTokens& x, int first, 
 struct MapStrip {
   const Number* first;  // of the first tile and the first 16 rows
   int step;             // numbers to the next 16 rows
-  int whole;            // tiles whose rows are all written, and 16 by 16 a step further
+  int whole;            // tiles whose rows are all written and lie at equal steps
 };
 
 /// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows. The block

@@ -97,12 +97,13 @@ constexpr int kStreamThreads = 32 * kStreamWarps;
 constexpr int kRingGroups = 4, kRingGroupRows = 8;
 constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
 constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
-/// After it, for the dots: a group's rows of dP, padded so that two rows of half a line each use all
-/// banks once.
+/// After it, for the dots: a group's rows of dP, padded so that two rows of half a line each use
+/// all banks once.
 constexpr int kScratchPitch = kTileKeys + 4 * kChunk;
 constexpr int kStreamScratch = kRingGroupRows * kScratchPitch;
-/// Where dY is made of M and dP, instead: M's rows in a ring of their own, with the halo and room
-/// to begin on a whole sector.
+/// Where dY is made of M and dP, instead: M's rows in a ring of their own. A row begins with room,
+/// so that the tile's own keys stand at whole sectors, and its right halo may reach into the next
+/// row's; hence the numbers after the last one.
 constexpr int kMixedPitch = loaded_columns(kMaxStreamedBlocks);
 constexpr int kMixedNumbers = kRingGroups * kRingGroupRows * kMixedPitch + 2 * kChunk;
 MTA_HOST_DEVICE constexpr int stream_numbers(bool with_mixed) {
@@ -118,7 +119,7 @@ MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
 }
 
 /// Forward a warp's ring has groups of rows, each 128 keys with their halo in whole 32-byte
-/// sectors: the present one and two on their way.
+/// sectors: the one before, the present one and two on their way.
 constexpr int kWalkWarps = 4;  // of a block, a map each
 constexpr int kWalkThreads = 32 * kWalkWarps;
 constexpr int kWalkKeys = 2 * kTileKeys;

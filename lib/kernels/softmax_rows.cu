@@ -1,5 +1,5 @@
-// Stage: row statistics from partial results, and the softmax where no other stage stands beside
-// it.
+// Stage: row statistics and dots from partial results, and the softmax where no other stage stands
+// beside it.
 #include "lib/kernels/map_view.cuh"
 
 #include <type_traits>
@@ -109,7 +109,7 @@ struct TilePieces {
 /// Tiles whose pieces a thread asks for before it works on them.
 constexpr int kTilesAtOnce = 4;
 
-/// Calls visit(tile, tiles up to kTilesAtOnce) down a row, a compile-time number but at its end.
+/// Calls visit(tile, count) along a row: kTilesAtOnce tiles as long as there are, then single ones.
 template <class Visit>
 __device__ void for_each_tiles(const TilePieces& pieces, Visit&& visit) {
   int tile = 0;

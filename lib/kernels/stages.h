@@ -1,8 +1,8 @@
 // What the host chain hands to each stage's launch: views of maps and tensors, row ranges,
 // statistics.
 //
-// Every launch function puts one kernel on the stream and returns; the chain checks
-// cudaGetLastError after each.
+// Launch functions put their kernels on the stream and return; the chain checks cudaGetLastError
+// after each.
 #pragma once
 
 #include "lib/kernels/params.h"
@@ -63,7 +63,8 @@ struct RowPartials {
     return line * static_cast<std::size_t>(key_tiles) + static_cast<std::size_t>(tile);
   }
 };
-using RowStatistics = RowPartials<float2>;  // maximum (base 2) and sum of exponentials
+using RowStatistics = RowPartials<float2>;  // a number (base 2), the maximum or 0, and the sum of
+                                            // exponentials relative to it
 using RowDots = RowPartials<float>;         // sum of P dP
 
 // --- products with q, k, v (products_hd*.cu) ---

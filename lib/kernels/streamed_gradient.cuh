@@ -7,7 +7,7 @@ namespace mta::kernels {
 
 /// dM = P (dP - D) in the place of dP. A lane makes the pieces of the tile's own keys that it has
 /// copied, and of those beside them as many words as all other lanes. It asks for lse and D of one
-/// row of the group ahead.
+/// row of the next group.
 template <class E, int kBlocks>
 class StreamGradient {
   using Pieces = LanePieces<kBlocks>;
@@ -80,7 +80,7 @@ class StreamGradient {
     next_dot_ = inside ? dots_[row] : 0;
   }
 
-  int rows_;
+  int rows_;                   // of the output, from this lane's row of the first group on
   const float *lse_, *dots_;   // of this lane's row of the first group
   float next_lse_, next_dot_;  // on their way: what is made of them waits for them
   SharedPlace halo_, mixed_halo_;

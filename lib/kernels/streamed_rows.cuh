@@ -14,10 +14,10 @@ constexpr int kGroupSteps = kGroupRows / 2, kRingRows = kRingGroups * kGroupRows
 static_assert(kGroupRows == kRingGroupRows && kGroupRows * 8 * kChunk == 2 * kWarp * kChunk);
 constexpr int kRowBytes = kRingPitch * kNumberBytes, kGroupBytes = kGroupRows * kRowBytes,
               kRingBytes = kRingGroups * kGroupBytes;
-/// Of M beside them: half of dY's and X's place in the ring is M's in its own.
+/// Of M beside them, whose ring has rows half as long.
 constexpr int kMixedRowBytes = kMixedPitch * kNumberBytes;
 static_assert(kRowBytes == 2 * kMixedRowBytes);
-/// Of a row in device memory.
+/// From a row to the next in device memory, inside a tile.
 constexpr int kMapRowNumbers = kTileKeys;
 
 /// What a warp has to do: rows first_row..end_row-1 of one key tile.
@@ -29,7 +29,7 @@ struct StreamSegment {
 /// after them, so that the tile's own keys of both stand at whole 32-byte sectors.
 constexpr int kOwnKeys = (kTileKeys + 2 * kChunk) * kNumberBytes;
 constexpr int kBlockBytes = kChunk * kNumberBytes;
-/// The same in a row of M alone.
+/// Where the own keys begin in a row of M.
 constexpr int kMixedOwnKeys = 2 * kChunk * kNumberBytes;
 
 /// Where the lanes of a warp load fragments of a group's rows; step by step that is 2 kRowBytes
@@ -84,7 +84,7 @@ __device__ inline int end_of_output(const ConvolutionBackwardArgs& args) {
   return min(args.extent.rows.end + args.query_span - 1, args.extent.tokens);
 }
 
-/// A place of the ring in that of M, which follows it.
+/// Where rows of M stand whose X and dY are at `place` of their ring: both in bytes.
 __device__ inline int mixed_place(int place) { return place >> 1; }
 
 /// Where a lane's pieces of M lie; the places given are of the ring of X and dY.

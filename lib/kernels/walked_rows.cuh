@@ -21,7 +21,7 @@ class WalkPlaces {
   /// From row `begin` on.
   __device__ WalkPlaces(const MapView& view, int begin)
       : blocks_(view, begin), first_(begin / kMapRows) {}
-  /// Made once: a register takes less than what it is made from.
+  /// Kept in a register, where the compiler would keep what it is made from, which takes more.
   __device__ unsigned operator()(int row) const {
     static_assert(kMapRows % kWalkGroupRows == 0);
     const int block = row / kMapRows - first_;

@@ -89,10 +89,9 @@ struct WorkspacePlan {
   std::size_t d_weights = kNone, d_reconvolved = kNone;              // dA and dR
   std::size_t d_softmax = kNone, d_mixed = kNone, d_scores = kNone;  // dP, dC and dS
   // Row statistics and ordered partial sums.
-  std::size_t softmax_partials =
-      kNone;                         // float2 [maps, rows, key_tiles]: maximum, sum of exponentials
-  std::size_t dot_partials = kNone;  // float [maps, rows + spare, key_tiles]: sum_j P dP
-  std::size_t dots = kNone;          // float [maps, rows + spare]
+  std::size_t softmax_partials = kNone;  // float2 [maps, rows, key_tiles]: see RowStatistics
+  std::size_t dot_partials = kNone;      // float [maps, rows + spare, key_tiles]: sum_j P dP
+  std::size_t dots = kNone;              // float [maps, rows + spare]
   std::size_t conv_sums_before = kNone, conv_sums_after = kNone;
   ConvolutionBlocks blocks_before, blocks_after;  // that the two are from
   std::size_t mix_sums_before = kNone, mix_sums_after = kNone;
@@ -114,7 +113,7 @@ WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::s
 /// Can rows stream through a warp in this convolution's backward?
 bool gradients_stream(const Problem& p, const Convolution& conv);
 /// Does the backward of the convolution before the softmax make dM itself, of M and dP? It reads
-/// rows below its own, whose dots must be there: a chunk must have all rows.
+/// rows that an earlier chunk has finished, whose dots are gone: a chunk must have all rows.
 bool softmax_streams(const Problem& p, const WorkspacePlan& plan);
 /// The blocks of its backward in the chain.
 ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
