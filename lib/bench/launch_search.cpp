@@ -16,11 +16,12 @@ struct Coordinate {
   std::vector<int> values;
 };
 
-std::vector<Coordinate> coordinates_of(const Problem& p, int rows) {
-  const bool convolves = p.conv_before.kernel != nullptr || p.conv_after.kernel != nullptr;
+std::vector<Coordinate> coordinates_of(const Problem& p, kernels::Direction direction, int rows) {
   const bool mixes = p.mix_before.weight != nullptr || p.mix_after.weight != nullptr;
   std::vector<Coordinate> all = {{&LaunchPlan::score_keys, {256, 512, 1024}}};
-  if (convolves) all.push_back({&LaunchPlan::convolution_keys, {128, 256, 512, 1024}});
+  if (kernels::convolves_by_tiles(p, direction)) {
+    all.push_back({&LaunchPlan::convolution_keys, {128, 256, 512, 1024}});
+  }
   if (mixes) {
     all.push_back({&LaunchPlan::mixing_keys, {128, 256, 512}});
     all.push_back({&LaunchPlan::mixing_rows, {4, 8, 16, 32}});
@@ -72,7 +73,7 @@ LaunchSearch search_launch(const Problem& problem, kernels::Direction direction,
                       .times = {}};
   for (int round = 0; round < kRounds; ++round) {
     bool changed = false;
-    for (const Coordinate& coordinate : coordinates_of(problem, workspace.rows)) {
+    for (const Coordinate& coordinate : coordinates_of(problem, direction, workspace.rows)) {
       const std::vector<LaunchPlan> candidates = candidates_of(search.best, coordinate);
       if (candidates.size() == 1) continue;
       const std::vector<TurnTimes> times = timer(candidates);

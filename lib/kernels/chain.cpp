@@ -265,9 +265,7 @@ void Chain::reconvolve(const float* lse) {
 }
 
 void launch_convolution(MapKind kind, const ConvolutionArgs& args, cudaStream_t stream) {
-  const bool streams = args.extent.reach == 0 && args.query_span <= kMaxStreamedSpan &&
-                       args.window.blocks <= kMaxStreamedBlocks;
-  if (streams) {
+  if (args.extent.reach == 0 && rows_fit_a_warp(args.query_span, args.window)) {
     return built_blocks(args.window.blocks) == 2
                ? StreamedConvolution<2>::forward(kind, args, stream)
                : StreamedConvolution<3>::forward(kind, args, stream);

@@ -90,6 +90,10 @@ MTA_HOST_DEVICE constexpr int convolution_backward_shared_bytes(int blocks, int 
 /// Query offsets whose sums and bands a warp has in registers, and blocks of the key window: also
 /// of the convolution with mixing where its rows stream.
 constexpr int kMaxStreamedSpan = 6, kMaxStreamedBlocks = 3;
+/// Can rows stream, by these numbers?
+MTA_HOST_DEVICE constexpr bool rows_fit_a_warp(int query_span, const KeyWindow& window) {
+  return query_span <= kMaxStreamedSpan && window.blocks <= kMaxStreamedBlocks;
+}
 constexpr int kStreamWarps = 4;  // of a block, a map each
 constexpr int kStreamThreads = 32 * kStreamWarps;
 /// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte

@@ -217,8 +217,17 @@ MixingPlan mixing_plan(const Mixing& mix, int heads, int head_group) {
 
 bool gradients_stream(const Problem& p, const Convolution& conv) {
   const KeyWindow window = transposed(key_window(conv.pad_left, conv.key_span));
-  return p.causality == Causality::Double && conv.query_span <= kMaxStreamedSpan &&
-         window.blocks <= kMaxStreamedBlocks;
+  return p.causality == Causality::Double && rows_fit_a_warp(conv.query_span, window);
+}
+
+bool convolves_by_tiles(const Problem& p, Direction direction) {
+  const auto by_tiles = [&](const Convolution& conv, bool reaches_past_the_diagonal) {
+    if (conv.kernel == nullptr) return false;
+    const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+    return reaches_past_the_diagonal || !rows_fit_a_warp(conv.query_span, window) ||
+           (direction == Direction::Backward && !gradients_stream(p, conv));
+  };
+  return by_tiles(p.conv_before, p.causality == Causality::Exact) || by_tiles(p.conv_after, false);
 }
 
 bool softmax_streams(const Problem& p, const WorkspacePlan& plan) {

@@ -112,6 +112,8 @@ WorkspacePlan workspace_plan(const Problem& problem, Direction direction, std::s
 
 /// Can rows stream through a warp in this convolution's backward?
 bool gradients_stream(const Problem& p, const Convolution& conv);
+/// Is there a convolution in this direction that may work by tiles, in strips of convolution_keys?
+bool convolves_by_tiles(const Problem& p, Direction direction);
 /// Does the backward of the convolution before the softmax make dM itself, of M and dP? It reads
 /// rows that an earlier chunk has finished, whose dots are gone: a chunk must have all rows.
 bool softmax_streams(const Problem& p, const WorkspacePlan& plan);
