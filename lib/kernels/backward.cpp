@@ -255,15 +255,23 @@ void backward_chunk(Chain& chain, const BackwardParams& params) {
   }
   if (!mixing_alone(p)) softmax_gradient(chain, params.lse);
   if (p.conv_before.kernel != nullptr) {
-    const bool makes_d_mixed = softmax_streams(p, plan);
-    unconvolve(chain,
-               {makes_d_mixed ? "softmax and kq convolution before it, backward"
-                              : "kq convolution before softmax, backward",
-                p.conv_before, makes_d_mixed ? MapKind::ScoresBeforeSoftmax : MapKind::Scores,
-                chunk.score_rows, score_reach(p), makes_d_mixed ? plan.d_softmax : plan.d_mixed,
-                plan.scores, plan.d_scores, plan.flipped_before, plan.conv_sums_before,
-                plan.blocks_before},
-               params.lse);
+    ConvolutionBackward step = {"kq convolution before softmax, backward",
+                                p.conv_before,
+                                MapKind::Scores,
+                                chunk.score_rows,
+                                score_reach(p),
+                                plan.d_mixed,
+                                plan.scores,
+                                plan.d_scores,
+                                plan.flipped_before,
+                                plan.conv_sums_before,
+                                plan.blocks_before};
+    if (softmax_streams(p, plan)) {
+      step.stage = "softmax and kq convolution before it, backward";
+      step.kind = MapKind::ScoresBeforeSoftmax;
+      step.d_output = plan.d_softmax;
+    }
+    unconvolve(chain, step, params.lse);
   }
   gradients_of_scores(chain, params);
 }
