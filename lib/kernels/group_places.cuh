@@ -5,8 +5,6 @@
 
 namespace mta::kernels {
 
-constexpr int kGroupRows = kMapRows / 2;
-
 /// A table for some rows of the maps of a launch, which all have one shape: for each group a place
 /// in pieces of 16 bytes from the map's begin on.
 class GroupPlaces {

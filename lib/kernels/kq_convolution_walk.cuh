@@ -69,10 +69,10 @@ __device__ inline void step_down_rows(WalkedRows& done, WalkSums<kBlocks, kSpan>
                                       const Number* rows, bool is_first_slot) {
   const Number* const thirds = rows + walked_thirds();
 #pragma unroll
-  for (int r = 0; r < kWalkGroupRows; ++r) {
+  for (int r = 0; r < kGroupRows; ++r) {
     const bool wraps = r == 0 && is_first_slot && static_cast<int>(threadIdx.x) % kWarp >= 16;
     step_down(sums, rows + r * kWalkPitch,
-              thirds + r * kWalkPitch + (wraps ? kWalkGroups * kWalkGroupRows * kWalkPitch : 0));
+              thirds + r * kWalkPitch + (wraps ? kWalkGroups * kGroupRows * kWalkPitch : 0));
 #pragma unroll
     for (int tile = 0; tile < 2; ++tile) {
       done[r][tile] = pack<E>(sums.rows[0][2 * tile], sums.rows[0][2 * tile + 1]);
@@ -86,20 +86,20 @@ __device__ void walk_segment(Number* ring, const ConvolutionArgs& args,
                              const WalkSegment& segment) {
   WalkSums<kBlocks, kSpan> sums;
   load_bands(sums.band, args, segment.map % args.extent.heads);
-  const int begin = max(segment.first_row - kWalkGroupRows, 0);
-  static_assert(kMaxStreamedSpan - 1 <= kWalkGroupRows);
+  const int begin = max(segment.first_row - kGroupRows, 0);
+  static_assert(kMaxStreamedSpan - 1 <= kGroupRows);
   const WalkPlaces places(args.source, begin);
   WalkInput<kBlocks, kKind> input(args, segment, begin, ring);
   const WalkOutput<kKind, E> output(args, segment);
   unsigned place[kWalkGroups];
 #pragma unroll
   for (int n = 0; n < kWalkGroups - 1; ++n) {
-    const int row = begin + n * kWalkGroupRows;
+    const int row = begin + n * kGroupRows;
     place[n] = places(row);
     input.start(row, place[n], n);
   }
-  for (int row = begin, slot = 0; row < segment.end_row; row += kWalkGroupRows) {
-    const int next_row = row + (kWalkGroups - 1) * kWalkGroupRows;
+  for (int row = begin, slot = 0; row < segment.end_row; row += kGroupRows) {
+    const int next_row = row + (kWalkGroups - 1) * kGroupRows;
     place[kWalkGroups - 1] = places(next_row);
     wait_for_copies<kWalkGroups - 2>();
     input.finish(row, slot);

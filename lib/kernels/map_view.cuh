@@ -34,10 +34,6 @@ __device__ inline std::ptrdiff_t tile_numbers(int tiles) {
 __device__ inline int row_tile(const MapView& view, int row) {
   return view.shape.first_tile(early_ring_slot(row / kMapRows, view.shape.blocks));
 }
-/// Key 0 of a row; other keys are key_place(key) further.
-__device__ inline Number* map_row(const MapView& view, int map, int row) {
-  return map_tiles(view, map) + tile_numbers(row_tile(view, row)) + row_place(row);
-}
 
 /// Blocks of 16 rows, the n-th from that of `first_row` >= -kMapRows on, without a division for
 /// each.

@@ -25,6 +25,8 @@ __device__ inline __half2 word_as_half2(Word word) {
   return pair;
 }
 
+constexpr Word kMinusInfinity = 0xFC00FC00u;  // twice, in fp16
+
 /// The larger of each half of two words of fp16 numbers.
 __device__ inline Word larger_halves(Word x, Word y) {
   const __half2 pair = __hmax2(word_as_half2(x), word_as_half2(y));

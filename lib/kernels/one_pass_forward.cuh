@@ -19,10 +19,45 @@
 #include "lib/kernels/kept_weights.cuh"
 #include "lib/kernels/kq_convolution.cuh"
 #include "lib/kernels/one_pass_tile.cuh"
-#include "lib/kernels/scores.cuh"
 #include "lib/kernels/weighted_sum.cuh"
 
 namespace mta::kernels {
+
+/// 16 rows of X from `rows` on, as A fragments.
+template <int kDim>
+__device__ void load_fragments(Word (&x)[kDim / 16][4], const Number* rows) {
+  const Number* corner = rows + square_offset(kDim + 8);
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) load_blocks(x[k], corner + 16 * k);
+}
+
+/// This warp's slice of 64 rows of X.
+template <int kDim>
+__device__ void load_rows_as_fragments(Word (&x)[kDim / 16][4], const Number* tile) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  load_fragments<kDim>(x, tile + warp * 16 * (kDim + 8));
+}
+
+/// block = X Y^T for this warp's 16 rows and 64 keys.
+template <class E, int kDim>
+__device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const Number* keys) {
+  const Number* corner = keys + square_offset_by_row(kDim + 8);
+#pragma unroll
+  for (int t = 0; t < 8; ++t) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) block[t][e] = 0;
+  }
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      Word y[4];
+      load_blocks(y, corner + pair * 16 * (kDim + 8) + 16 * k);
+      mma_k16<E>(block[2 * pair], x[k][0], x[k][1], x[k][2], x[k][3], y[0], y[1]);
+      mma_k16<E>(block[2 * pair + 1], x[k][0], x[k][1], x[k][2], x[k][3], y[2], y[3]);
+    }
+  }
+}
 
 constexpr int kOnePassThreads = 128;  // four warps of 16 rows
 
@@ -184,7 +219,6 @@ __device__ inline float2 row_maxima(const Word (&logits)[8][2]) {
 /// Takes 64 keys of C into the running softmax; they become weights.
 template <int kDim>
 __device__ void take_logits(RunningRows<kDim>& rows, Block& c, int first_row, int first_key) {
-  constexpr Word kMinusInfinity = 0xFC00FC00u;
   Word logits[8][2];  // fp16, as the chain's maps hold them: backward makes them again from there
 #pragma unroll
   for (int t = 0; t < 8; ++t) {

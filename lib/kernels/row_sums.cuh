@@ -12,7 +12,6 @@ namespace mta::kernels {
 template <class KeyOf>
 __device__ inline float2 row_partials(Word (&m)[2][8], const int (&last)[2], bool whole,
                                       KeyOf&& key_of) {
-  constexpr Word kMinusInfinity = 0xFC00FC00u;
   if (!whole) {
     __syncwarp();  // a branch, not 64 instructions that do nothing
 #pragma unroll

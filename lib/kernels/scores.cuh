@@ -11,42 +11,6 @@ constexpr int kScoreThreads = 128;  // four warps of 32 rows
 /// What a kernel does with a tile besides storing it.
 enum class ScoreExtra { Nothing, Statistics, Dots, Dropout };
 
-/// 16 rows of X from `rows` on, as A fragments.
-template <int kDim>
-__device__ void load_fragments(Word (&x)[kDim / 16][4], const Number* rows) {
-  const Number* corner = rows + square_offset(kDim + 8);
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) load_blocks(x[k], corner + 16 * k);
-}
-
-/// This warp's slice of 64 rows of X.
-template <int kDim>
-__device__ void load_rows_as_fragments(Word (&x)[kDim / 16][4], const Number* tile) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  load_fragments<kDim>(x, tile + warp * 16 * (kDim + 8));
-}
-
-/// block = X Y^T for this warp's 16 rows and 64 keys.
-template <class E, int kDim>
-__device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const Number* keys) {
-  const Number* corner = keys + square_offset_by_row(kDim + 8);
-#pragma unroll
-  for (int t = 0; t < 8; ++t) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) block[t][e] = 0;
-  }
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) {
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      Word y[4];
-      load_blocks(y, corner + pair * 16 * (kDim + 8) + 16 * k);
-      mma_k16<E>(block[2 * pair], x[k][0], x[k][1], x[k][2], x[k][3], y[0], y[1]);
-      mma_k16<E>(block[2 * pair + 1], x[k][0], x[k][1], x[k][2], x[k][3], y[2], y[3]);
-    }
-  }
-}
-
 /// A warp's 32 rows by 32 keys in accumulators: two blocks of 16 rows, four columns of 8 keys.
 /// Column t has keys 8 m + 2 t and + 1, m = 0..3, so that a lane has eight keys that stand
 /// together.
@@ -54,7 +18,7 @@ using HalfTile = float[2][4][4];
 
 /// What a lane of a warp has of them, as memory will hold it: pieces of rows g + 8 n, eight keys
 /// from 8 q on.
-using LanePieces = uint4[4];
+using HalfPieces = uint4[4];
 
 /// 32 rows from `rows` on, of SectorRows, as A fragments of two blocks of 16 rows. A lane has eight
 /// numbers of a row that stand together: of columns 32 k.., 2q.. and 2q+8.. of fragment 2 k + h are
@@ -108,7 +72,7 @@ __device__ void multiply_half(HalfTile& tile, const Word (&x)[2][kDim / 16][4],
 
 /// factor times the tile as pieces.
 template <class E>
-__device__ void pack_half(LanePieces& pieces, const HalfTile& tile, float factor) {
+__device__ void pack_half(HalfPieces& pieces, const HalfTile& tile, float factor) {
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
     const auto word = [&](int t) {
@@ -121,7 +85,7 @@ __device__ void pack_half(LanePieces& pieces, const HalfTile& tile, float factor
 
 /// Applies dropout to the pieces of 32 keys.
 template <class E>
-__device__ void drop_half(LanePieces& pieces, const DropoutArgs& dropout, int map, int first_row,
+__device__ void drop_half(HalfPieces& pieces, const DropoutArgs& dropout, int map, int first_row,
                           int first_key) {
   const Lane lane = lane_place();
 #pragma unroll
@@ -148,7 +112,7 @@ __device__ inline float piece_dot(uint4 m, const uint4& d, float lse2, int causa
 
 /// Adds up P dP of 32 keys, with M in SectorRows.
 template <class E>
-__device__ void add_half_dots(float (&dots)[4], const LanePieces& pieces, const Number* rows,
+__device__ void add_half_dots(float (&dots)[4], const HalfPieces& pieces, const Number* rows,
                               int half, const float (&lse2)[4], int first_row, int first_key) {
   const Lane lane = lane_place();
 #pragma unroll
@@ -174,7 +138,7 @@ __device__ inline void store_half_dots(const float (&sums)[4], const RowDots& do
 }
 
 /// Statistics of this warp's 32 rows of M.
-__device__ inline void store_piece_partials(const LanePieces (&pieces)[2],
+__device__ inline void store_piece_partials(const HalfPieces (&pieces)[2],
                                             const RowStatistics& statistics, int map, int first_row,
                                             int end, int tile) {
   const int thread = in_register(static_cast<int>(threadIdx.x)) % kWarp;
@@ -292,7 +256,7 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
       [&](int n) {
         const int tile = first_tile + n, first_key = tile * kTileKeys;
         if (tile >= own_tiles) return;  // above the diagonal
-        LanePieces pieces[2];
+        HalfPieces pieces[2];
         float dots[4] = {};
 #pragma unroll
         for (int half = 0; half < 2; ++half) {

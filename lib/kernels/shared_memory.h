@@ -98,23 +98,23 @@ constexpr int kStreamWarps = 4;  // of a block, a map each
 constexpr int kStreamThreads = 32 * kStreamWarps;
 /// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte
 /// sectors.
-constexpr int kRingGroups = 4, kRingGroupRows = 8;
+constexpr int kRingGroups = 4;
 constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
-constexpr int kRingNumbers = kRingGroups * kRingGroupRows * kRingPitch;
+constexpr int kRingNumbers = kRingGroups * kGroupRows * kRingPitch;
 /// After it, for the dots: a group's rows of dP, padded so that two rows of half a line each use
 /// all banks once.
 constexpr int kScratchPitch = kTileKeys + 4 * kChunk;
-constexpr int kStreamScratch = kRingGroupRows * kScratchPitch;
+constexpr int kStreamScratch = kGroupRows * kScratchPitch;
 /// Where dY is made of M and dP, instead: M's rows in a ring of their own. A row begins with room,
 /// so that the tile's own keys stand at whole sectors, and its right halo may reach into the next
 /// row's; hence the numbers after the last one.
 constexpr int kMixedPitch = loaded_columns(kMaxStreamedBlocks);
-constexpr int kMixedNumbers = kRingGroups * kRingGroupRows * kMixedPitch + 2 * kChunk;
+constexpr int kMixedNumbers = kRingGroups * kGroupRows * kMixedPitch + 2 * kChunk;
 MTA_HOST_DEVICE constexpr int stream_numbers(bool with_mixed) {
   return kRingNumbers + (with_mixed ? kMixedNumbers : kStreamScratch);
 }
 /// Groups from a segment's first on that are asked for: its own, and what the ring runs ahead.
-constexpr int kStreamGroups = kLongestSegment / kRingGroupRows + kRingGroups;
+constexpr int kStreamGroups = kLongestSegment / kGroupRows + kRingGroups;
 /// What each warp has, which its sums follow, and the places of groups.
 MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
   constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
@@ -127,9 +127,9 @@ MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
 constexpr int kWalkWarps = 4;  // of a block, a map each
 constexpr int kWalkThreads = 32 * kWalkWarps;
 constexpr int kWalkKeys = 2 * kTileKeys;
-constexpr int kWalkGroups = 4, kWalkGroupRows = 8;
+constexpr int kWalkGroups = 4;
 constexpr int kWalkPitch = kWalkKeys + (kMaxStreamedBlocks - 1) * kChunk;
-constexpr int kWalkNumbers = kWalkGroups * kWalkGroupRows * kWalkPitch + 2 * kChunk;
+constexpr int kWalkNumbers = kWalkGroups * kGroupRows * kWalkPitch + 2 * kChunk;
 MTA_HOST_DEVICE constexpr int walked_shared_bytes() {
   return kWalkWarps * kNumberBytes * kWalkNumbers;
 }

@@ -10,7 +10,7 @@ namespace mta::kernels {
 /// row of the next group.
 template <class E, int kBlocks>
 class StreamGradient {
-  using Pieces = LanePieces<kBlocks>;
+  using Pieces = StreamPieces<kBlocks>;
 
  public:
   __device__ StreamGradient(const ConvolutionBackwardArgs& args, const StreamSegment& segment,

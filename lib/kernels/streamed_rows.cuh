@@ -11,7 +11,7 @@ namespace mta::kernels {
 /// Four steps of two rows: half of a tile in memory, and after them every place of StreamSums
 /// stands for the same rows again.
 constexpr int kGroupSteps = kGroupRows / 2, kRingRows = kRingGroups * kGroupRows;
-static_assert(kGroupRows == kRingGroupRows && kGroupRows * 8 * kChunk == 2 * kWarp * kChunk);
+static_assert(kGroupRows * 8 == 2 * kWarp, "a lane has two pieces of a group's keys");
 constexpr int kRowBytes = kRingPitch * kNumberBytes, kGroupBytes = kGroupRows * kRowBytes,
               kRingBytes = kRingGroups * kGroupBytes;
 /// Of M beside them, whose ring has rows half as long.
@@ -64,7 +64,7 @@ struct StreamLanes {
 /// Pieces of 16 bytes of a group that a lane copies, and works on before others read them: in rows
 /// row() and kHalfRows further of the 64 keys, the first lanes also what lies beside dY's own.
 template <int kBlocks>
-struct LanePieces {
+struct StreamPieces {
   static constexpr int kHalo = kBlocks - 1;  // pieces of a row left and right of the tile
   static constexpr int kHalfRows = kGroupRows / 2;
   __device__ static int row() { return own_lane() / 8; }
@@ -90,7 +90,7 @@ __device__ inline int mixed_place(int place) { return place >> 1; }
 /// Where a lane's pieces of M lie; the places given are of the ring of X and dY.
 template <int kBlocks>
 struct MixedPieces {
-  using Pieces = LanePieces<kBlocks>;
+  using Pieces = StreamPieces<kBlocks>;
   SharedPlace own, halo;
   __device__ MixedPieces(Number* ring, int halo_keys)
       : own(ring + kRingNumbers), halo(ring + kRingNumbers) {
@@ -107,7 +107,7 @@ struct NoMixedPieces {
 /// Copies groups of X and dY to the ring: zeros outside the map. `kMixed`: and of M, as of dY.
 template <int kBlocks, bool kMixed>
 class StreamCopies {
-  using Pieces = LanePieces<kBlocks>;
+  using Pieces = StreamPieces<kBlocks>;
 
  public:
   __device__ StreamCopies(const ConvolutionBackwardArgs& args, const StreamSegment& segment,

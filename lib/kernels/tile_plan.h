@@ -13,13 +13,14 @@ namespace mta::kernels {
 constexpr int kTileRows = 64;
 constexpr int kTileKeys = 64;
 constexpr int kProductRows = 2 * kTileRows;  // of a block that multiplies q, k or v: 32 a warp
-constexpr int kFusedRows = 32;        // of a block that convolves and mixes all heads of a unit
-constexpr int kMapRows = 16;          // of a tile in memory
-constexpr int kChunk = 8;             // keys in 16 bytes: the unit of loads and of column halos
-constexpr int kLongestSegment = 256;  // of rows that a warp of the streamed convolution walks
-constexpr int kMixingWarps = 4;       // of a mixing block: each takes every fourth of its rows
-constexpr int kLagUnit = 16;          // lags of stages are multiples of the matrix unit's rows
-constexpr int kMaxBlocks = 6;         // of a key window: c_k = 32 with the worst padding
+constexpr int kFusedRows = 32;            // of a block that convolves and mixes all heads of a unit
+constexpr int kMapRows = 16;              // of a tile in memory
+constexpr int kGroupRows = kMapRows / 2;  // that a warp copies at a time where rows stream
+constexpr int kChunk = 8;                 // keys in 16 bytes: the unit of loads and of column halos
+constexpr int kLongestSegment = 256;      // of rows that a warp of the streamed convolution walks
+constexpr int kMixingWarps = 4;           // of a mixing block: each takes every fourth of its rows
+constexpr int kLagUnit = 16;              // lags of stages are multiples of the matrix unit's rows
+constexpr int kMaxBlocks = 6;             // of a key window: c_k = 32 with the worst padding
 constexpr int kBuiltBlocks[] = {2, 3, kMaxBlocks};  // that a convolution is built for
 constexpr int kBuiltParts[] = {1, 2, 4};            // 16-head blocks that a mixing is built for
 

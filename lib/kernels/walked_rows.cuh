@@ -2,6 +2,7 @@
 // shared memory, masked and made weights there, and written with what is known of them.
 #pragma once
 
+#include "lib/kernels/group_places.cuh"
 #include "lib/kernels/kept_weights.cuh"
 #include "lib/kernels/toeplitz.cuh"
 #include "lib/kernels/warp_sums.cuh"
@@ -23,7 +24,6 @@ class WalkPlaces {
       : blocks_(view, begin), first_(begin / kMapRows) {}
   /// Kept in a register, where the compiler would keep what it is made from, which takes more.
   __device__ unsigned operator()(int row) const {
-    static_assert(kMapRows % kWalkGroupRows == 0);
     const int block = row / kMapRows - first_;
     return static_cast<unsigned>(
         in_register(blocks_.first_tile(block) * kMapPieces + row_place(row) / kChunk));
@@ -60,11 +60,11 @@ struct WalkPieces {
     row = lane / kPieces;
     column = lane % kPieces * kChunk + halo;
     key = first_key - halo + column;
-    halo_row = lane / kHalo % kWalkGroupRows;
+    halo_row = lane / kHalo % kGroupRows;
     halo_column = lane % kHalo * kChunk;
     if (halo_column >= halo) halo_column += kWalkKeys;
     halo_key = first_key - halo + halo_column;
-    has_halo = lane < kWalkGroupRows * kHalo && halo_key >= 0;
+    has_halo = lane < kGroupRows * kHalo && halo_key >= 0;
   }
 };
 
@@ -114,7 +114,7 @@ class WalkInput {
     float lse2 = 0;
     if (kWeights) {
       lse2 = next_lse_ * kLog2e;
-      next_lse_ = lse_of(row + kWalkGroupRows);
+      next_lse_ = lse_of(row + kGroupRows);
     }
     if (whole) {
       finish_rows<true>(row, slot, lse2);
@@ -127,7 +127,7 @@ class WalkInput {
   __device__ const Number* rows(int slot) const { return ring_ + slot * kSlot; }
 
  private:
-  static constexpr int kSlot = kWalkGroupRows * kWalkPitch;  // numbers
+  static constexpr int kSlot = kGroupRows * kWalkPitch;  // numbers
 
   __device__ void clear_rows() const {
     constexpr int kNumbers = kWalkGroups * kSlot;
@@ -137,12 +137,12 @@ class WalkInput {
     __syncwarp();
   }
   __device__ Number* source(int key, int row) const {
-    return map_tiles(args_.source, segment_.map) + key_place(key) + row * kTileKeys;
+    return map_column(args_.source, segment_.map, key) + row * kTileKeys;
   }
   /// Are rows row.. all of the segment, and all loaded keys causal?
   __device__ bool is_whole(int row) const {
     return row >= segment_.first_key + kWalkKeys + Pieces::kHalo * kChunk &&
-           row + kWalkGroupRows <= segment_.end_row;
+           row + kGroupRows <= segment_.end_row;
   }
   template <class Has>
   __device__ void copy_rows(int row, unsigned place, int slot, Has&& has) const {
@@ -152,7 +152,7 @@ class WalkInput {
                         valid ? piece : args_.source.data, valid);
     };
 #pragma unroll
-    for (int r = 0; r < kWalkGroupRows; r += Pieces::kRowsAPass) {
+    for (int r = 0; r < kGroupRows; r += Pieces::kRowsAPass) {
       copy(own_target_, r, own_ + first + r * kTileKeys, has(row + r + pieces_.row, pieces_.key));
     }
     if (!pieces_.has_halo) return;
@@ -170,7 +170,7 @@ class WalkInput {
     };
     Number* const own = rows + pieces_.row * kWalkPitch + pieces_.column;
 #pragma unroll
-    for (int r = 0; r < kWalkGroupRows; r += Pieces::kRowsAPass) {
+    for (int r = 0; r < kGroupRows; r += Pieces::kRowsAPass) {
       finish_piece(own + r * kWalkPitch, lse_in(lse2, r + pieces_.row),
                    row + r + pieces_.row + 1 - pieces_.key);
     }
@@ -181,7 +181,7 @@ class WalkInput {
   }
   /// Of row `row` + lane; infinite, so that weights are 0, past the segment.
   __device__ float lse_of(int row) const {
-    const int own = row + static_cast<int>(threadIdx.x) % kWalkGroupRows;
+    const int own = row + static_cast<int>(threadIdx.x) % kGroupRows;
     return own < segment_.end_row ? args_.lse[segment_.map * args_.extent.tokens + own] : INFINITY;
   }
   __device__ static float lse_in(float lse2, int r) {
@@ -216,14 +216,13 @@ __device__ inline float sum_rows(Of&& of) {
   const float both = exchange_sum(fours[0], fours[1], 2);
   return both + __shfl_xor_sync(0xFFFFFFFFu, both, 1);
 }
-static_assert(kWalkGroupRows == 8);
+static_assert(kGroupRows == 8);
 __device__ inline int summed_row(int lane) {
   return (lane >> 3 & 1) | (lane >> 1 & 2) | (lane << 1 & 4);
 }
 
 /// A lane's words of eight rows of two tiles.
-using WalkedRows = Word[kWalkGroupRows][2];
-constexpr Word kMinusInfinity = 0xFC00FC00u;  // twice, in fp16
+using WalkedRows = Word[kGroupRows][2];
 
 /// 2^(x - maximum) of a word's two numbers, added up.
 __device__ inline float exponentials(Word word, float maximum) {
@@ -264,12 +263,12 @@ class WalkOutput {
   __device__ Word* at(unsigned place) const { return target_ + std::size_t{place} * (kChunk / 2); }
   __device__ void store_tile(const WalkedRows& rows, int tile, int row, unsigned place) const {
     Word* const target = at(place) + tile * (kMapTile / 2);
-    if (row + kWalkGroupRows <= segment_.end_row) {
+    if (row + kGroupRows <= segment_.end_row) {
 #pragma unroll
-      for (int r = 0; r < kWalkGroupRows; ++r) target[r * (kTileKeys / 2)] = rows[r][tile];
+      for (int r = 0; r < kGroupRows; ++r) target[r * (kTileKeys / 2)] = rows[r][tile];
     } else {
 #pragma unroll
-      for (int r = 0; r < kWalkGroupRows; ++r) {
+      for (int r = 0; r < kGroupRows; ++r) {
         if (row + r < segment_.end_row) target[r * (kTileKeys / 2)] = rows[r][tile];
       }
     }
@@ -283,7 +282,7 @@ class WalkOutput {
   __device__ static void keep_causal(WalkedRows& rows, int tile, int past, Word other) {
     const int own = past + 2 * lane();
 #pragma unroll
-    for (int r = 0; r < kWalkGroupRows; ++r) {
+    for (int r = 0; r < kGroupRows; ++r) {
       rows[r][tile] = causal(rows[r][tile], own - r, other);
     }
   }
@@ -309,7 +308,7 @@ class WalkOutput {
   __device__ void store_relative_statistics(int row, unsigned place) const {
     const Word* const stored = at(place);
 #pragma unroll 1
-    for (int n = 0; n < 2 * kWalkGroupRows; ++n) {
+    for (int n = 0; n < 2 * kGroupRows; ++n) {
       const int own = row + n / 2, tile = n % 2;
       if (!has(own, tile)) continue;
       const Word word =
@@ -332,7 +331,7 @@ class WalkOutput {
     const float scale = dropout_scale(args_.dropout.threshold);
     const auto unsigned_of = [](int n) { return static_cast<std::uint32_t>(in_register(n)); };
 #pragma unroll
-    for (int r = 0; r < kWalkGroupRows; r += 2) {
+    for (int r = 0; r < kGroupRows; r += 2) {
       DropoutArgs dropout = args_.dropout;
       auto low = static_cast<Word>(dropout.seed), high = static_cast<Word>(dropout.seed >> 32);
       asm volatile("" : "+r"(low), "+r"(high));  // keeps the generator's ten keys out of registers

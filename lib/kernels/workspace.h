@@ -57,8 +57,6 @@ MTA_HOST_DEVICE constexpr int unit_of_head(const MixingPlan& plan, int head) {
 /// Rows beyond a chunk's own that a lagging stage may cover in the last chunk, and that a ring
 /// keeps.
 constexpr int kSpareRows = 32;
-/// A tile with its halo must not wrap around a ring twice.
-constexpr int kMinRing = kTileRows + kSpareRows;
 
 /// How the backward of a convolution is cut into blocks, each of which adds its part of the
 /// kernel's gradient to a slot of its own, in the order [row tile or segment, strip].
