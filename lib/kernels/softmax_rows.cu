@@ -9,64 +9,85 @@ namespace {
 
 constexpr int kRowThreads = 128;
 
-constexpr int kLanesARow = 8;  // of the kernels that join partial results
-constexpr int kJoinedRows = kRowThreads / kLanesARow;
+/// Of the kernels that join partial results: a lane has a row, and the block's warps share its
+/// tiles.
+constexpr int kJoinWarps = kRowThreads / kWarp;
 
 dim3 join_grid(const Extent& extent) {
-  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kJoinedRows)),
+  return dim3(static_cast<unsigned>(ceil_div(extent.rows.size(), kWarp)),
               static_cast<unsigned>(extent.maps));
 }
 
-__device__ float lanes_sum(float x) {
-  for (int step = kLanesARow / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
-  return x;
-}
-__device__ float lanes_max(float x) {
-  for (int step = kLanesARow / 2; step > 0; step /= 2) {
-    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
+/// A lane's row and its partial results; warp w joins every kJoinWarps-th of them, from the w-th
+/// on.
+template <class Value>
+struct JoinedRow {
+  int map, row, count, warp, lane;
+  const Value* partials;
+  std::size_t step;  // from one to the next
+  __device__ JoinedRow(const Extent& extent, const RowPartials<Value>& all)
+      : map(static_cast<int>(blockIdx.y)),
+        warp(static_cast<int>(threadIdx.x) / kWarp),
+        lane(static_cast<int>(threadIdx.x) % kWarp),
+        step(static_cast<std::size_t>(all.rows)) {
+    row = extent.rows.begin + static_cast<int>(blockIdx.x) * kWarp + lane;
+    count = row < extent.rows.end ? all.count(row, extent.tokens) : 0;
+    partials = all.partials + all.index(map, row, 0);
   }
-  return x;
-}
+  /// Is this lane to write its row's result?
+  __device__ bool is_written() const { return warp == 0 && count > 0; }
+  template <class Visit>
+  __device__ void for_each(Visit&& visit) const {
+#pragma unroll 4
+    for (int t = warp; t < count; t += kJoinWarps) {
+      visit(partials[static_cast<std::size_t>(t) * step]);
+    }
+  }
+};
+
+/// Adds up exponentials of which the largest is not known yet.
+struct JoinedExponentials {
+  float maximum = -INFINITY, sum = 0;
+  __device__ void add(float2 other) {
+    const float joined = fmaxf(maximum, other.x);
+    if (joined == -INFINITY) {  // nothing yet, or nothing but NaN
+      sum += other.y;
+    } else {
+      sum = sum * exp2_fast(maximum - joined) + other.y * exp2_fast(other.x - joined);
+    }
+    maximum = joined;
+  }
+};
 
 __global__ void __launch_bounds__(kRowThreads)
     finish_softmax_kernel(Extent extent, RowStatistics statistics, float* lse) {
+  __shared__ float2 shares[kJoinWarps][kWarp];
   wait_for_previous_kernel();
-  const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
-  const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
-                  static_cast<int>(threadIdx.x) / kLanesARow;
-  const int count = row < extent.rows.end ? statistics.count(row, extent.tokens) : 0;
-  const float2* partials = statistics.partials + statistics.index(map, row, 0);
-  float maximum = -INFINITY, sum = 0;
-#pragma unroll 4
-  for (int t = lane; t < count; t += kLanesARow) {
-    const float2 partial = partials[t];
-    const float joined = fmaxf(maximum, partial.x);
-    sum = sum * exp2_fast(maximum - joined) + partial.y * exp2_fast(partial.x - joined);
-    maximum = joined;
-  }
-  const float joined = lanes_max(maximum);
-  sum = lanes_sum(sum * exp2_fast(maximum - joined));
-  if (lane == 0 && row < extent.rows.end) {
-    lse[static_cast<std::size_t>(map) * extent.tokens + row] = (joined + log2f(sum)) / kLog2e;
-  }
+  const JoinedRow<float2> own(extent, statistics);
+  JoinedExponentials joined;
+  own.for_each([&](float2 partial) { joined.add(partial); });
+  shares[own.warp][own.lane] = {joined.maximum, joined.sum};
+  __syncthreads();
+  if (!own.is_written()) return;
+#pragma unroll
+  for (int w = 1; w < kJoinWarps; ++w) joined.add(shares[w][own.lane]);
+  lse[static_cast<std::size_t>(own.map) * extent.tokens + own.row] =
+      (joined.maximum + log2f(joined.sum)) / kLog2e;
 }
 
 __global__ void __launch_bounds__(kRowThreads)
     finish_dots_kernel(Extent extent, RowDots partials, float* dots) {
+  __shared__ float shares[kJoinWarps][kWarp];
   wait_for_previous_kernel();
-  const int map = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kLanesARow;
-  const int row = extent.rows.begin + static_cast<int>(blockIdx.x) * kJoinedRows +
-                  static_cast<int>(threadIdx.x) / kLanesARow;
-  const int count = row < extent.rows.end ? partials.count(row, extent.tokens) : 0;
+  const JoinedRow<float> own(extent, partials);
   float sum = 0;
-#pragma unroll 4
-  for (int t = lane; t < count; t += kLanesARow) {
-    sum += partials.partials[partials.index(map, row, t)];
-  }
-  sum = lanes_sum(sum);
-  if (lane == 0 && row < extent.rows.end) {
-    dots[static_cast<std::size_t>(map) * partials.rows + row - partials.begin] = sum;
-  }
+  own.for_each([&](float partial) { sum += partial; });
+  shares[own.warp][own.lane] = sum;
+  __syncthreads();
+  if (!own.is_written()) return;
+#pragma unroll
+  for (int w = 1; w < kJoinWarps; ++w) sum += shares[w][own.lane];
+  dots[static_cast<std::size_t>(own.map) * partials.rows + own.row - partials.begin] = sum;
 }
 
 /// Blocks of 16 rows. The last ones, which are the longest, come first.
@@ -117,6 +138,15 @@ __device__ void for_each_tiles(const TilePieces& pieces, Visit&& visit) {
     visit(tile, std::integral_constant<int, kTilesAtOnce>{});
   }
   for (; tile < pieces.tiles; ++tile) visit(tile, std::integral_constant<int, 1>{});
+}
+
+/// Sum over the lanes that have one row of a tile.
+__device__ float lanes_sum(float x) {
+#pragma unroll
+  for (int step = kTileKeys / kChunk / 2; step > 0; step /= 2) {
+    x += __shfl_xor_sync(0xFFFFFFFFu, x, step);
+  }
+  return x;
 }
 
 /// The dot of a row's keys of a tile, which eight lanes have; all lanes call together.

@@ -47,8 +47,9 @@ struct Extent {
   MTA_HOST_DEVICE int last_key_tiles() const { return key_tiles(rows.end - 1, tokens, reach); }
 };
 
-/// Partial results a row and 64-key tile, or several tiles: [maps, rows, key_tiles] from row
-/// `begin` on.
+/// Partial results a row and 64-key tile, or several tiles: [maps, key_tiles, rows] from row `begin`
+/// on. A warp that has a tile's rows writes neighbours; one number a request would be what L2 has
+/// most to do with.
 template <class Value>
 struct RowPartials {
   Value* partials;  // null: not wanted
@@ -58,9 +59,9 @@ struct RowPartials {
     return ceil_div(kernels::key_tiles(row, tokens, 0), tiles_each);
   }
   MTA_HOST_DEVICE std::size_t index(int map, int row, int tile) const {
-    const auto line = static_cast<std::size_t>(map) * static_cast<std::size_t>(rows) +
-                      static_cast<std::size_t>(row - begin);
-    return line * static_cast<std::size_t>(key_tiles) + static_cast<std::size_t>(tile);
+    const auto line = static_cast<std::size_t>(map) * static_cast<std::size_t>(key_tiles) +
+                      static_cast<std::size_t>(tile);
+    return line * static_cast<std::size_t>(rows) + static_cast<std::size_t>(row - begin);
   }
 };
 using RowStatistics = RowPartials<float2>;  // a number (base 2), the maximum or 0, and the sum of

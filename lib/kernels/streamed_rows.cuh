@@ -264,13 +264,11 @@ class StreamWeights {
         lse_(in_register(args.lse + segment.map * args.extent.tokens + segment.first_row + line())),
         own_(ring),
         d_p_(scratch),
-        word_(scratch),
-        dots_step_(kGroupRows * args.dots.key_tiles) {
+        word_(scratch) {
     const Lane place = lane_place();
-    const auto first =
-        static_cast<std::ptrdiff_t>(args.dots.index(segment.map, segment.first_row, segment.tile));
-    dots_ = in_register(args.dots.partials + first +
-                        static_cast<std::ptrdiff_t>(place.g - (kSpan - 1)) * args.dots.key_tiles);
+    dots_ = in_register(args.dots.partials +
+                        args.dots.index(segment.map, segment.first_row, segment.tile) + place.g -
+                        (kSpan - 1));
     own_ += (place.g - (kSpan - 1)) * kRowBytes + place.q * kBlockBytes;
     d_p_ += place.g * kScratchBytes + place.q * kBlockBytes;
     word_ += (4 * place.g + place.q % 2 * 2 + place.q / 2) * kWordBytes;
@@ -305,8 +303,7 @@ class StreamWeights {
     const Lane at = lane_place();
     const int row = segment_.first_row + group * kGroupRows + at.g - (kSpan - 1);
     if (at.q != at.g / 2 || row < segment_.first_row || row >= segment_.end_row) return;
-    dots_[static_cast<std::ptrdiff_t>(group) * dots_step_] =
-        at.g % 2 == 0 ? first[0] + second[2] : first[1] + second[3];
+    dots_[group * kGroupRows] = at.g % 2 == 0 ? first[0] + second[2] : first[1] + second[3];
   }
 
  private:
@@ -327,7 +324,6 @@ class StreamWeights {
   float next_lse_[2];  // on its way: what is made of it waits for it
   SharedPlace own_, d_p_, word_;
   float* dots_;  // of this lane's row of the first group
-  int dots_step_;
 };
 
 /// In their place where neither X nor dY is made of others.

@@ -87,8 +87,8 @@ struct WorkspacePlan {
   std::size_t d_weights = kNone, d_reconvolved = kNone;              // dA and dR
   std::size_t d_softmax = kNone, d_mixed = kNone, d_scores = kNone;  // dP, dC and dS
   // Row statistics and ordered partial sums.
-  std::size_t softmax_partials = kNone;  // float2 [maps, rows, key_tiles]: see RowStatistics
-  std::size_t dot_partials = kNone;      // float [maps, rows + spare, key_tiles]: sum_j P dP
+  std::size_t softmax_partials = kNone;  // float2 [maps, key_tiles, rows]: see RowStatistics
+  std::size_t dot_partials = kNone;      // float [maps, key_tiles, rows + spare]: sum_j P dP
   std::size_t dots = kNone;              // float [maps, rows + spare]
   std::size_t conv_sums_before = kNone, conv_sums_after = kNone;
   ConvolutionBlocks blocks_before, blocks_after;  // that the two are from
