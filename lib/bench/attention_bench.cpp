@@ -282,7 +282,7 @@ Json bench_attention(const AttentionBench& bench) {
           {"kind", "attention"},
           {"turns", bench.turns},
           {"warm_up", kWarmUp},
-          {"method", device.is_cuda() ? "replayed CUDA graphs, timed by events; L2 not flushed"
+          {"method", device.is_cuda() ? "replayed CUDA graphs behind a fill of L2, timed by events"
                                       : "steady clock"},
           {"device_rates",
            {{"copy_bytes_per_s", rates.bytes_per_s},

@@ -10,7 +10,8 @@ namespace mta {
 
 /// On a GPU the work is captured once: the gaps between launches are then those of a captured
 /// training step. It must not wait for the device, and everything that it allocates must be freed
-/// when it returns.
+/// when it returns. It is timed behind a fill of memory that takes longer than submitting it, so
+/// that the time is the GPU's alone, and that leaves nothing of earlier work in L2.
 class Repeated {
  public:
   Repeated(c10::Device device, std::function<void()> work);
