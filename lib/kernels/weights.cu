@@ -7,20 +7,51 @@
 namespace mta::kernels {
 namespace {
 
-constexpr int kPrepareThreads = 256;
+/// Which of a launch's parts a block works on, and the block's number among that part's.
+template <int kParts>
+struct PartBlock {
+  int part = 0, block;
+  __device__ explicit PartBlock(const int (&first_block)[kParts])
+      : block(static_cast<int>(blockIdx.x)) {
+    while (part + 1 < kParts && block >= first_block[part + 1]) ++part;
+    block -= first_block[part];
+  }
+};
 
+constexpr int kPrepareThreads = 256, kMaxTables = 4, kMaxMixings = 4;
+
+/// Pair tables of a convolution's kernels, in `type`.
 struct TableArgs {
   const float* kernel;  // [heads, c_q, c_k]
   Word* table;
   int heads, query_span, key_span, words;
   bool flipped;
+  ElementType type;
 };
 
-/// Pair tables: word n holds the taps n - kTableOrigin and the next.
-template <class E>
-__global__ void __launch_bounds__(kPrepareThreads) table_kernel(const TableArgs args) {
-  wait_for_previous_kernel();
-  const int place = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+/// Blocks of a mixing's weights, in `type`.
+struct BlockArgs {
+  const float* weight;  // [groups, c_h, c_h]
+  Number* blocks;       // [units, parts, 16 outputs, 16 inputs]
+  MixingPlan plan;
+  int heads;
+  bool transposed;  // outputs are the columns of `weight`
+  ElementType type;
+};
+
+struct PrepareArgs {
+  TableArgs tables[kMaxTables];
+  BlockArgs mixings[kMaxMixings];
+  int first_block[kMaxTables + kMaxMixings];
+};
+
+__device__ Word pack_as(ElementType type, float low, float high) {
+  return type == ElementType::BFloat16 ? pack<Brain>(low, high) : pack<Half>(low, high);
+}
+
+/// Word n of a table holds the taps n - kTableOrigin and the next.
+__device__ void make_table(const TableArgs& args, int block) {
+  const int place = block * kPrepareThreads + static_cast<int>(threadIdx.x);
   if (place >= args.heads * args.query_span * args.words) return;
   const int word = place % args.words, a = place / args.words % args.query_span;
   const int head = place / args.words / args.query_span;
@@ -32,16 +63,8 @@ __global__ void __launch_bounds__(kPrepareThreads) table_kernel(const TableArgs 
       return taps[(args.query_span - 1 - a) * args.key_span + args.key_span - 1 - b];
     return taps[a * args.key_span + b];
   };
-  args.table[place] = pack<E>(tap(word - kTableOrigin), tap(word - kTableOrigin + 1));
+  args.table[place] = pack_as(args.type, tap(word - kTableOrigin), tap(word - kTableOrigin + 1));
 }
-
-struct BlockArgs {
-  const float* weight;  // [groups, c_h, c_h]
-  Number* blocks;       // [units, parts, 16 outputs, 16 inputs]
-  MixingPlan plan;
-  int heads;
-  bool transposed;  // outputs are the columns of `weight`
-};
 
 /// Index into [groups, c_h, c_h] of (row, column), or -1 where the heads are not of one group.
 __device__ int weight_index(const MixingPlan& plan, int heads, int row, int column) {
@@ -58,51 +81,67 @@ __device__ void block_heads(const MixingPlan& plan, int heads, int unit, int par
   input = 16 * part + i < u.in_count ? u.in_first + 16 * part + i : heads;
 }
 
-template <class E>
-__global__ void __launch_bounds__(kPrepareThreads) block_kernel(const BlockArgs args) {
-  wait_for_previous_kernel();
-  const int unit = static_cast<int>(blockIdx.x) / args.plan.parts,
-            part = static_cast<int>(blockIdx.x) % args.plan.parts;
+__device__ void make_block(const BlockArgs& args, int block) {
+  const int unit = block / args.plan.parts, part = block % args.plan.parts;
   const int o = static_cast<int>(threadIdx.x) / 16, i = static_cast<int>(threadIdx.x) % 16;
   int output, input;
   block_heads(args.plan, args.heads, unit, part, o, i, output, input);
   const int index = args.transposed ? weight_index(args.plan, args.heads, input, output)
                                     : weight_index(args.plan, args.heads, output, input);
   const float value = index < 0 ? 0.0f : args.weight[index];
-  args.blocks[blockIdx.x * 256 + threadIdx.x] = static_cast<Number>(pack<E>(value, 0.0f) & 0xFFFFu);
+  args.blocks[block * kPrepareThreads + static_cast<int>(threadIdx.x)] =
+      static_cast<Number>(pack_as(args.type, value, 0.0f) & 0xFFFFu);
+}
+static_assert(kPrepareThreads == 16 * 16, "a thread has one weight of a block");
+
+__global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const PrepareArgs args) {
+  wait_for_previous_kernel();
+  const PartBlock at(args.first_block);
+  if (at.part < kMaxTables) {
+    make_table(args.tables[at.part], at.block);
+  } else {
+    make_block(args.mixings[at.part - kMaxTables], at.block);
+  }
 }
 
-template <class E>
-void prepare_table(const Convolution& conv, Word* table, int heads, bool flipped,
-                   cudaStream_t stream) {
-  if (table == nullptr) return;
-  const KeyWindow window = key_window(conv.pad_left, conv.key_span);
-  const int words = table_words(built_blocks(flipped ? transposed(window).blocks : window.blocks));
-  const TableArgs args = {conv.kernel,   table, heads,  conv.query_span,
-                          conv.key_span, words, flipped};
-  const int count = heads * conv.query_span * words;
-  launch(table_kernel<E>, static_cast<unsigned>(ceil_div(count, kPrepareThreads)), kPrepareThreads,
-         0, stream, args);
-}
+/// What one launch is to make.
+class Preparation {
+ public:
+  explicit Preparation(const PreparedWeights& prepared, int heads)
+      : head_group_(prepared.head_group), heads_(heads) {}
 
-template <class E>
-void prepare_blocks(const Mixing& mix, Number* blocks, int heads, int head_group, bool transposed,
-                    cudaStream_t stream) {
-  if (blocks == nullptr) return;
-  const MixingPlan plan = mixing_plan(mix, heads, head_group);
-  const BlockArgs args = {mix.weight, blocks, plan, heads, transposed};
-  launch(block_kernel<E>, static_cast<unsigned>(plan.units * plan.parts), kPrepareThreads, 0,
-         stream, args);
-}
+  void add_table(const Convolution& conv, Word* table, bool flipped, ElementType type) {
+    const int part = tables_++;
+    if (table == nullptr) return;
+    const KeyWindow window = key_window(conv.pad_left, conv.key_span);
+    const int words =
+        table_words(built_blocks(flipped ? transposed(window).blocks : window.blocks));
+    args_.tables[part] = {conv.kernel,   table, heads_,  conv.query_span,
+                          conv.key_span, words, flipped, type};
+    blocks_[part] = ceil_div(heads_ * conv.query_span * words, kPrepareThreads);
+  }
+  void add_mixing(const Mixing& mix, Number* blocks, bool transposed, ElementType type) {
+    const int part = mixings_++;
+    if (blocks == nullptr) return;
+    const MixingPlan plan = mixing_plan(mix, heads_, head_group_);
+    args_.mixings[part] = {mix.weight, blocks, plan, heads_, transposed, type};
+    blocks_[kMaxTables + part] = plan.units * plan.parts;
+  }
+  void run(cudaStream_t stream) {
+    int blocks = 0;
+    for (int part = 0; part < kMaxTables + kMaxMixings; ++part) {
+      args_.first_block[part] = blocks;
+      blocks += blocks_[part];
+    }
+    if (blocks == 0) return;
+    launch(prepare_kernel, static_cast<unsigned>(blocks), kPrepareThreads, 0, stream, args_);
+  }
 
-template <class E>
-void prepare_backward(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
-  prepare_table<E>(p.conv_before, prepared.flipped_before, p.heads, true, stream);
-  prepare_table<E>(p.conv_after, prepared.flipped_after, p.heads, true, stream);
-  prepare_blocks<E>(p.mix_before, prepared.unmix_before, p.heads, prepared.head_group, true,
-                    stream);
-  prepare_blocks<E>(p.mix_after, prepared.unmix_after, p.heads, prepared.head_group, false, stream);
-}
+ private:
+  PrepareArgs args_ = {};
+  int head_group_, heads_, tables_ = 0, mixings_ = 0;
+  int blocks_[kMaxTables + kMaxMixings] = {};
+};
 
 constexpr int kReduceThreads = 1024, kMaxSums = 4;
 /// Columns of a block that adds up rows in their place, and of one that makes gradients of them.
@@ -114,16 +153,6 @@ struct SumsArgs {
   GradientSums sums[kMaxSums];
   int rows_each[kMaxSums];  // kSummedRows where rows have been, or are to be, added up so; else 1
   int first_block[kMaxSums];
-};
-
-/// Which sums a block works on, and the block's number among theirs.
-struct SumsBlock {
-  int index, block;
-  __device__ explicit SumsBlock(const SumsArgs& args)
-      : index(0), block(static_cast<int>(blockIdx.x)) {
-    while (index + 1 < kMaxSums && block >= args.first_block[index + 1]) ++index;
-    block -= args.first_block[index];
-  }
 };
 
 /// The sum of one of `columns` columns over `count` rows: threads are slices of that many columns
@@ -149,8 +178,8 @@ __device__ float sum_rows(int columns, int count, Value&& value) {
 /// weight_gradient_kernel's blocks take 128 bytes of each. Blocks: [batch and unit, rows, columns].
 __global__ void __launch_bounds__(kReduceThreads) slot_sums_kernel(const SumsArgs args) {
   wait_for_previous_kernel();
-  const SumsBlock at(args);
-  const GradientSums& of = args.sums[at.index];
+  const PartBlock at(args.first_block);
+  const GradientSums& of = args.sums[at.part];
   const int columns = min(of.width, kRowColumns), across = ceil_div(of.width, columns),
             pieces = ceil_div(of.slots, kSummedRows);
   const int first_slot = at.block / across % pieces * kSummedRows,
@@ -174,12 +203,12 @@ __device__ int gradient_index(const GradientSums& of, int unit, int column) {
 /// Blocks: [unit, columns].
 __global__ void __launch_bounds__(kReduceThreads) weight_gradient_kernel(const SumsArgs args) {
   wait_for_previous_kernel();
-  const SumsBlock at(args);
-  const GradientSums& of = args.sums[at.index];
+  const PartBlock at(args.first_block);
+  const GradientSums& of = args.sums[at.part];
   const int across = ceil_div(of.width, kGradientColumns), unit = at.block / across,
             column = at.block % across * kGradientColumns +
                      static_cast<int>(threadIdx.x) % kGradientColumns;
-  const int rows_each = args.rows_each[at.index], pieces = ceil_div(of.slots, rows_each);
+  const int rows_each = args.rows_each[at.part], pieces = ceil_div(of.slots, rows_each);
   const int count = column < of.width ? of.batches * pieces : 0;
   const float sum = sum_rows(kGradientColumns, count, [&](int n) {
     const auto outer = static_cast<std::size_t>(n / pieces * of.units + unit);
@@ -206,16 +235,17 @@ void launch_for_sums(void (*kernel)(SumsArgs), SumsArgs args, int count, cudaStr
 }  // namespace
 
 void prepare_weights(const Problem& p, const PreparedWeights& prepared, cudaStream_t stream) {
-  prepare_table<Half>(p.conv_before, prepared.table_before, p.heads, false, stream);
-  prepare_table<Half>(p.conv_after, prepared.table_after, p.heads, false, stream);
-  prepare_blocks<Half>(p.mix_before, prepared.mix_before, p.heads, prepared.head_group, false,
-                       stream);
-  prepare_blocks<Half>(p.mix_after, prepared.mix_after, p.heads, prepared.head_group, true, stream);
-  if (p.type == ElementType::BFloat16) {
-    prepare_backward<Brain>(p, prepared, stream);
-  } else {
-    prepare_backward<Half>(p, prepared, stream);
-  }
+  constexpr ElementType kMaps = ElementType::Float16;
+  Preparation all(prepared, p.heads);
+  all.add_table(p.conv_before, prepared.table_before, false, kMaps);
+  all.add_table(p.conv_after, prepared.table_after, false, kMaps);
+  all.add_table(p.conv_before, prepared.flipped_before, true, p.type);
+  all.add_table(p.conv_after, prepared.flipped_after, true, p.type);
+  all.add_mixing(p.mix_before, prepared.mix_before, false, kMaps);
+  all.add_mixing(p.mix_after, prepared.mix_after, true, kMaps);
+  all.add_mixing(p.mix_before, prepared.unmix_before, true, p.type);
+  all.add_mixing(p.mix_after, prepared.unmix_after, false, p.type);
+  all.run(stream);
 }
 
 void finish_gradients(const GradientSums* sums, int count, cudaStream_t stream) {

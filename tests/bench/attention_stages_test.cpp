@@ -103,8 +103,8 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::one_pass_backward_kernel<__nv_bfloat16, 64>("
      "mta::kernels::OnePassBackwardArgs)",
      kNotInPass, "backward in one pass"},
-    {"void mta::kernels::(anonymous namespace)::table_kernel<__nv_bfloat16>("
-     "mta::kernels::(anonymous namespace)::TableArgs)",
+    {"mta::kernels::(anonymous namespace)::prepare_kernel("
+     "mta::kernels::(anonymous namespace)::PrepareArgs)",
      "prepared weights", "prepared weights, again"},
     {"mta::kernels::(anonymous namespace)::slot_sums_kernel("
      "mta::kernels::(anonymous namespace)::SumsArgs)",
