@@ -61,7 +61,6 @@ constexpr StageKernel kStageKernels[] = {
     {"prepare_kernel", "", "prepared weights", "prepared weights, again"},
     {"slot_sums_kernel", "", nullptr, "sums of gradients"},
     {"weight_gradient_kernel", "", nullptr, "sums of gradients"},
-    {"Memset", "", nullptr, "sums of gradients"},
 };
 
 /// Adds to a stage what it must do, where that is known.

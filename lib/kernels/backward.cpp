@@ -358,10 +358,6 @@ Status backward(const BackwardParams& params, Stream stream) {
 
   Chain chain(params.problem, plan, params.workspace, stream);
   chain.prepare(true);
-  chain.run("clear the sums", [&] {
-    if (plan.sums_end == plan.sums_begin) return;
-    cudaMemsetAsync(chain.at<char>(plan.sums_begin), 0, plan.sums_end - plan.sums_begin, stream);
-  });
   for_each_chunk(params.problem, plan, [&](const Chunk& chunk) {
     chain.start(chunk);
     if (in_one_pass) {

@@ -155,6 +155,8 @@ void Chain::prepare(bool with_backward) {
     prepared.flipped_after = at<std::uint32_t>(plan_.flipped_after);
     prepared.unmix_before = at<std::uint16_t>(plan_.unmix_before);
     prepared.unmix_after = at<std::uint16_t>(plan_.unmix_after);
+    prepared.zeros = at<char>(plan_.sums_begin);
+    prepared.zero_bytes = plan_.sums_end - plan_.sums_begin;
   }
   run("prepare weights", [&] { prepare_weights(problem_, prepared, stream_); });
 }

@@ -47,9 +47,9 @@ struct Extent {
   MTA_HOST_DEVICE int last_key_tiles() const { return key_tiles(rows.end - 1, tokens, reach); }
 };
 
-/// Partial results a row and 64-key tile, or several tiles: [maps, key_tiles, rows] from row `begin`
-/// on. A warp that has a tile's rows writes neighbours; one number a request would be what L2 has
-/// most to do with.
+/// Partial results a row and 64-key tile, or several tiles: [maps, key_tiles, rows] from row
+/// `begin` on. A warp that has a tile's rows writes neighbours; one number a request would be what
+/// L2 has most to do with.
 template <class Value>
 struct RowPartials {
   Value* partials;  // null: not wanted
@@ -324,8 +324,11 @@ void softmax_backward(const PointwiseArgs& args, ElementType type, cudaStream_t 
 struct PreparedWeights {
   std::uint32_t *table_before, *table_after, *flipped_before, *flipped_after;  // null: not wanted
   std::uint16_t *mix_before, *mix_after, *unmix_before, *unmix_after;
-  int head_group;  // as the mixing plans of the launches have it
+  int head_group;          // as the mixing plans of the launches have it
+  void* zeros;             // what is to be zero beside them
+  std::size_t zero_bytes;  // a multiple of 16
 };
+/// All of them in one launch.
 void prepare_weights(const Problem& problem, const PreparedWeights& prepared, cudaStream_t stream);
 
 /// Partial sums of the gradient of a convolution's kernels, or of a mixing's weights.

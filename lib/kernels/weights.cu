@@ -39,10 +39,15 @@ struct BlockArgs {
   ElementType type;
 };
 
+/// Parts of a launch: tables, mixings, and what is to be zero.
+constexpr int kZeros = kMaxTables + kMaxMixings;
+
 struct PrepareArgs {
   TableArgs tables[kMaxTables];
   BlockArgs mixings[kMaxMixings];
-  int first_block[kMaxTables + kMaxMixings];
+  uint4* zeros;
+  std::size_t zero_pieces;
+  int first_block[kZeros + 1];
 };
 
 __device__ Word pack_as(ElementType type, float low, float high) {
@@ -94,13 +99,25 @@ __device__ void make_block(const BlockArgs& args, int block) {
 }
 static_assert(kPrepareThreads == 16 * 16, "a thread has one weight of a block");
 
+constexpr int kZeroPieces = 8;  // of a thread
+__device__ void make_zeros(uint4* zeros, std::size_t count, int block) {
+  const auto first = static_cast<std::size_t>(block) * kZeroPieces * kPrepareThreads + threadIdx.x;
+#pragma unroll
+  for (int n = 0; n < kZeroPieces; ++n) {
+    const std::size_t piece = first + static_cast<std::size_t>(n) * kPrepareThreads;
+    if (piece < count) zeros[piece] = {};
+  }
+}
+
 __global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const PrepareArgs args) {
   wait_for_previous_kernel();
   const PartBlock at(args.first_block);
   if (at.part < kMaxTables) {
     make_table(args.tables[at.part], at.block);
-  } else {
+  } else if (at.part < kZeros) {
     make_block(args.mixings[at.part - kMaxTables], at.block);
+  } else {
+    make_zeros(args.zeros, args.zero_pieces, at.block);
   }
 }
 
@@ -127,9 +144,15 @@ class Preparation {
     args_.mixings[part] = {mix.weight, blocks, plan, heads_, transposed, type};
     blocks_[kMaxTables + part] = plan.units * plan.parts;
   }
+  void add_zeros(void* zeros, std::size_t bytes) {
+    args_.zeros = static_cast<uint4*>(zeros);
+    args_.zero_pieces = bytes / sizeof(uint4);
+    constexpr std::size_t kOfBlock = kZeroPieces * kPrepareThreads;
+    blocks_[kZeros] = static_cast<int>((args_.zero_pieces + kOfBlock - 1) / kOfBlock);
+  }
   void run(cudaStream_t stream) {
     int blocks = 0;
-    for (int part = 0; part < kMaxTables + kMaxMixings; ++part) {
+    for (int part = 0; part <= kZeros; ++part) {
       args_.first_block[part] = blocks;
       blocks += blocks_[part];
     }
@@ -140,7 +163,7 @@ class Preparation {
  private:
   PrepareArgs args_ = {};
   int head_group_, heads_, tables_ = 0, mixings_ = 0;
-  int blocks_[kMaxTables + kMaxMixings] = {};
+  int blocks_[kZeros + 1] = {};
 };
 
 constexpr int kReduceThreads = 1024, kMaxSums = 4;
@@ -245,6 +268,7 @@ void prepare_weights(const Problem& p, const PreparedWeights& prepared, cudaStre
   all.add_mixing(p.mix_after, prepared.mix_after, true, kMaps);
   all.add_mixing(p.mix_before, prepared.unmix_before, true, p.type);
   all.add_mixing(p.mix_after, prepared.unmix_after, false, p.type);
+  all.add_zeros(prepared.zeros, prepared.zero_bytes);
   all.run(stream);
 }
 
