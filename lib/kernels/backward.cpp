@@ -181,14 +181,14 @@ void softmax_gradient(Chain& chain, const float* lse) {
   });
 }
 
-void transposed_sum(Chain& chain, const char* stage, RowRange rows, int reach, std::size_t map,
-                    const Tensor& x, const Tensor& target, std::size_t sum, float factor,
-                    const float* lse) {
-  chain.run(stage, [&] {
-    chain.products().transposed_sum({chain.extent(rows, reach), chain.map(map), chain.tensor(x),
-                                     chain.tensor(target), chain.at<float>(sum), factor, lse},
-                                    chain.problem().type, chain.stream());
-  });
+TransposedSum transposed_sum(const Chain& chain, std::size_t map, const Tensor& x,
+                             const Tensor& target, std::size_t sum, float factor) {
+  return {chain.map(map), chain.tensor(x), chain.tensor(target), chain.at<float>(sum), factor};
+}
+
+void add_transposed(Chain& chain, const char* stage, const TransposedSumArgs& args) {
+  chain.run(stage,
+            [&] { chain.products().transposed_sum(args, chain.problem().type, chain.stream()); });
 }
 
 /// dA, then A and dR (with head mixing alone dS), then dV.
@@ -218,9 +218,12 @@ void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
   } else {
     weights_and_gradient(chain, params.lse);
   }
-  transposed_sum(chain, "gradient of v", rows, 0, from_softmax ? plan.mixed : plan.weights,
-                 params.d_o, params.d_v, plan.d_v_sum, 1.0f,
-                 from_softmax ? chain.rows(params.lse) : nullptr);
+  const std::size_t map = from_softmax ? plan.mixed : plan.weights;
+  add_transposed(chain, "gradient of v",
+                 {chain.extent(rows, 0),
+                  from_softmax ? chain.rows(params.lse) : nullptr,
+                  {transposed_sum(chain, map, params.d_o, params.d_v, plan.d_v_sum, 1.0f)},
+                  1});
 }
 
 /// dQ and dK from dS.
@@ -235,8 +238,12 @@ void gradients_of_scores(Chain& chain, const BackwardParams& params) {
          chain.tensor(params.d_q), p.scale, nullptr},
         p.type, chain.stream());
   });
-  transposed_sum(chain, "gradient of k", rows, reach, plan.d_scores, params.q, params.d_k,
-                 plan.d_k_sum, p.scale, nullptr);
+  add_transposed(
+      chain, "gradient of k",
+      {chain.extent(rows, reach),
+       nullptr,
+       {transposed_sum(chain, plan.d_scores, params.q, params.d_k, plan.d_k_sum, p.scale)},
+       1});
 }
 
 void backward_chunk(Chain& chain, const BackwardParams& params) {
@@ -307,10 +314,14 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
     args.dropout = chain.dropout();
     chain.products().one_pass_backward(args, p.type, chain.stream());
   });
-  transposed_sum(chain, "gradient of v", rows, 0, plan.weights, params.d_o, params.d_v,
-                 plan.d_v_sum, dropout_scale(chain.dropout().threshold), nullptr);
-  transposed_sum(chain, "gradient of k", rows, 0, plan.d_scores, params.q, params.d_k, plan.d_k_sum,
-                 p.scale, nullptr);
+  add_transposed(
+      chain, "gradients of k and v",
+      {chain.extent(rows, 0),
+       nullptr,
+       {transposed_sum(chain, plan.weights, params.d_o, params.d_v, plan.d_v_sum,
+                       dropout_scale(chain.dropout().threshold)),
+        transposed_sum(chain, plan.d_scores, params.q, params.d_k, plan.d_k_sum, p.scale)},
+       2});
 }
 
 void sum_gradients(Chain& chain) {

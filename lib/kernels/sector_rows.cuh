@@ -40,14 +40,14 @@ __device__ inline uint4 load_piece(const Number* piece) {
   return *reinterpret_cast<const uint4*>(piece);
 }
 
-/// kTokens x kDim numbers into SectorRows; zeros for tokens outside [0, end). A thread keeps to one
-/// 16-byte column, so that whole tiles cost it one addition a copy.
+/// kTokens x kDim numbers into SectorRows by kLoadThreads threads; zeros for tokens outside [0,
+/// end). A thread keeps to one 16-byte column, so that whole tiles cost it one addition a copy.
 template <int kDim, int kTokens = kTileRows>
-__device__ void load_token_rows(Number* target, const HeadTokens& x, int first, int end) {
+__device__ void load_token_rows(Number* target, const HeadTokens& x, int first, int end,
+                                int thread = static_cast<int>(threadIdx.x)) {
   constexpr int kChunks = kDim / kChunk, kLines = kLoadThreads / kChunks / 8 * 8;
   static_assert(kTokens % kLines == 0);
-  const int line = static_cast<int>(threadIdx.x) / kChunks,
-            column = static_cast<int>(threadIdx.x) % kChunks * kChunk;
+  const int line = thread / kChunks, column = thread % kChunks * kChunk;
   if (line >= kLines) return;  // lines are eights, so that the xor is one for all of a thread's
   const int place = SectorRows<kDim>::place(line, column);
   const auto copy = [&](int r, const Number* from, bool valid) {
@@ -76,8 +76,8 @@ struct MapStrip {
   int whole;            // tiles whose rows are all written and lie at equal steps
 };
 
-/// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows. The block
-/// has kLoadThreads threads: each copies its piece of every 16 rows.
+/// A written map, read in 64x64 tiles from `first_row` >= 0 on, a multiple of kMapRows, by the
+/// block's first kLoadThreads threads: each copies its piece of every 16 rows.
 class WrittenMap {
  public:
   __device__ WrittenMap(const MapView& view, int map, int first_row, int end, int tokens, int reach)
@@ -97,30 +97,25 @@ class WrittenMap {
             blocks_.shape.tiles_of(blocks_.first + block) * kMapTile,
             has_steps ? key_tiles(row, tokens_, reach_) : 0};
   }
-  /// Tile `tile` of a strip, and kTiles - 1 more, into SectorRows one after the other; zeros from
-  /// row `end` on and past what a row has written.
-  template <int kTiles = 1>
+  /// Tile `tile` of a strip into SectorRows; zeros from row `end` on and past what a row has
+  /// written.
   __device__ void load(Number* target, const MapStrip& strip, int offset, int tile) const {
     target += SectorRows<kTileKeys>::place(line(), column());
-    if (tile + kTiles <= strip.whole) {
+    if (tile < strip.whole) {
       const Number* source = strip.first + tile * kMapTile;
 #pragma unroll
       for (int r = 0; r < kTileRows; r += kMapRows) {
-#pragma unroll
-        for (int n = 0; n < kTiles; ++n) {
-          copy_async(target + n * kMapRowsNumbers + r * kTileKeys, source + n * kMapTile, true);
-        }
+        copy_async(target + r * kTileKeys, source, true);
         source += strip.step;
       }
       return;
     }
 #pragma unroll 1
-    for (int n = 0; n < kTiles * kTileRows; n += kMapRows) {
-      const int row = offset + n % kTileRows, own = first_row_ + row + line(),
-                key = tile + n / kTileRows;
-      const bool valid = own < end_ && key < key_tiles(own, tokens_, reach_);
-      const int from = blocks_.first_tile(row / kMapRows) + key;
-      copy_async(target + n * kTileKeys, pieces_ + (valid ? tile_numbers(from) : 0), valid);
+    for (int r = 0; r < kTileRows; r += kMapRows) {
+      const int row = offset + r, own = first_row_ + row + line();
+      const bool valid = own < end_ && tile < key_tiles(own, tokens_, reach_);
+      const int from = blocks_.first_tile(row / kMapRows) + tile;
+      copy_async(target + r * kTileKeys, pieces_ + (valid ? tile_numbers(from) : 0), valid);
     }
   }
 

@@ -94,15 +94,18 @@ struct WeightedSumArgs {
   float factor;
   const float* lse;  // [maps, T]; null: the map holds the weights themselves
 };
-/// target[j] = factor sum_i map[i, j] x_i over all chunks; `sum` keeps it between them. `lse` as
-/// above.
-struct TransposedSumArgs {
-  Extent extent;
+/// target[j] = factor sum_i map[i, j] x_i over all chunks, of one or two maps in one launch.
+struct TransposedSum {
   MapView map;
   TensorView x, target;
-  float* sum;  // fp32 [maps, T, d]; null with one chunk
+  float* sum;  // fp32 [maps, T, d], kept between chunks; null with one chunk
   float factor;
-  const float* lse;
+};
+struct TransposedSumArgs {
+  Extent extent;
+  const float* lse;  // as above
+  TransposedSum sums[2];
+  int count;
 };
 
 template <int kDim>

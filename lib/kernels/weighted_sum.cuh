@@ -13,12 +13,13 @@ constexpr int kSumBlocks = kDim <= 64   ? 4
                            : kDim <= 96 ? 3
                                         : 2;
 
-/// Maps whose longest blocks come first, then their next ones: a launch ends with short blocks
-/// everywhere. Few enough that what all of them multiply stays in the L2 cache.
-constexpr int kTurnMaps = 32;
+/// Blocks of a turn, whose longest come first, those of all its maps, then their next ones: a
+/// launch ends with short blocks everywhere. Enough for a card, and few enough that what all of
+/// them multiply stays in the L2 cache.
+constexpr int kTurnBlocks = 640;
 /// Grid of `blocks` blocks a map: (maps of a turn, blocks, turns).
 inline dim3 sum_grid(int maps, int blocks) {
-  const int turns = ceil_div(maps, kTurnMaps);
+  const int turns = ceil_div(maps, max_of(kTurnBlocks / blocks, 1));
   return {static_cast<unsigned>(ceil_div(maps, turns)), static_cast<unsigned>(blocks),
           static_cast<unsigned>(turns)};
 }
@@ -63,13 +64,13 @@ __device__ void store_tokens(const float (&sums)[kDim / 8][4], const TensorView&
   }
 }
 
-/// sums += A B for 32 rows: A [32, 16] as fragments of its two blocks of 16 rows, B [16, kDim] of
-/// the rows `offset` bytes after the squares'. What is loaded of B serves both.
-template <class E, int kDim>
-__device__ void accumulate_both(float (&sums)[2][kDim / 8][4], const Word (&a)[2][4],
+/// sums += A B for 32 rows: A [32, 16] as fragments of its two blocks of 16 rows, B [16, 8 kBlocks]
+/// of the rows `offset` bytes after the squares'. What is loaded of B serves both.
+template <class E, int kDim, int kBlocks>
+__device__ void accumulate_both(float (&sums)[2][kBlocks][4], const Word (&a)[2][4],
                                 const Squares<kDim, true>& b, int offset) {
 #pragma unroll
-  for (int n = 0; n < kDim / 16; ++n) {
+  for (int n = 0; n < kBlocks / 2; ++n) {
     Word y[4];  // as in accumulate_product
     b.load_transposed(y, n, offset);
 #pragma unroll
