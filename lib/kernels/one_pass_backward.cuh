@@ -33,6 +33,7 @@
 #pragma once
 
 #include "lib/kernels/kept_weights.cuh"
+#include "lib/kernels/one_pass_backward_rows.cuh"
 #include "lib/kernels/one_pass_backward_sums.cuh"
 #include "lib/kernels/weighted_sum.cuh"
 
@@ -50,98 +51,18 @@ constexpr int kOnePassBackwardThreads = kOnePassBackwardWarps * kWarp;
 template <int kDim>
 using BackwardTotals = float[max_of(kDim / 8, kSumAccumulators)][4];
 
-/// A row of C.
-struct alignas(kLogitRowBytes) LogitRow {
-  float lse2;  // in base 2; infinite past the last token, where all weights are zero
-  float dot;   // D
-  int tile;    // the first of its block of 16 rows in the maps, of the rows that this block writes
-};
-
-/// Where a warp works.
-template <int kDim>
-struct BackwardPlace {
-  using Shape = BackwardShape<kDim>;
-  Number* shared;
-  int map, first_row, warp, query_span;
-  __device__ int lines() const { return 16 * warp; }
-  __device__ int end_key() const { return first_row + kTileRows; }
-  __device__ Number* score_tile(int t) const {
-    return shared + Shape::kScores + t % 2 * Shape::kScoreTile;
-  }
-  __device__ Number* logit_gradients() const { return shared + Shape::kLogitGradients; }
-  __device__ LogitRow& row_of_line(int line) const {
-    return reinterpret_cast<LogitRow*>(shared + Shape::kLogitRows)[line];
-  }
-  /// Row g, or g + 8, of this warp.
-  __device__ LogitRow& row(int half) const {
-    return row_of_line(lines() + lane_place().g + 8 * half);
-  }
-  /// Its own rows of a map.
-  __device__ MapRows rows_of(const MapView& view, int end_row) const {
-    return {view, map, row_of_line(lines()).tile, end_row - first_row - lines()};
-  }
-  __device__ const Word* table() const {
-    return reinterpret_cast<const Word*>(shared + Shape::kTables);
-  }
-  __device__ const Word* flipped() const {
-    return table() + query_span * table_words(kBackwardWindow);
-  }
-};
-
-/// D, lse and tile of a warp's rows of C, from dO in shared memory and O.
-template <class E, int kDim>
-__device__ void make_logit_rows(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
-  const Lane lane = lane_place();
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int line = at.lines() + lane.g + 8 * half, row = at.first_row + line;
-    float dot = 0, lse2 = INFINITY;
-    if (row < args.extent.tokens) {
-      lse2 = args.lse[static_cast<std::size_t>(at.map) * args.extent.tokens + row] * kLog2e;
-      const Number* o = tensor_row(args.o, at.map, args.extent.heads, row);
-      const Number* d_o =
-          at.shared + BackwardShape<kDim>::kOutputGradients + line * BackwardShape<kDim>::kToken;
-#pragma unroll
-      for (int chunk = lane.q; chunk < kDim / kChunk; chunk += 4) {
-        const uint4 x = *reinterpret_cast<const uint4*>(o + chunk * kChunk),
-                    y = *reinterpret_cast<const uint4*>(d_o + chunk * kChunk);
-#pragma unroll
-        for (int n = 0; n < 4; ++n) {
-          const float2 u = unpack<E>((&x.x)[n]), v = unpack<E>((&y.x)[n]);
-          dot += u.x * v.x + u.y * v.y;
-        }
-      }
-    }
-    dot = quad_sum(dot);
-    if (lane.q == 0) {
-      at.row(half) = {lse2, dot, row_tile(args.weights, row)};
-    }
-  }
-  __syncwarp();
-}
-
 /// S of tile t's new keys, zero past the diagonal; of their last 16 only to start with, where
 /// `keys` points at those.
 template <class E, int kDim, bool kStart>
 __device__ void make_scores(const BackwardPlace<kDim>& at, const Number* keys, int t, float scale) {
   using Shape = BackwardShape<kDim>;
   constexpr int kFirst = kStart ? Shape::kColumns - kFrontColumns : 0;
-  float scores[Shape::kColumns][4];
-  multiply_lines<E, kDim, kFirst>(
-      scores, at.shared + Shape::kQueries + at.lines() * Shape::kToken,
-      keys - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
-  Word words[Shape::kColumns][2];
-#pragma unroll
-  for (int n = 0; n < Shape::kColumns; ++n) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      words[n][half] = pack<Half>(scale * scores[n][2 * half], scale * scores[n][2 * half + 1]);
-    }
-  }
   const int first_key = t * Shape::kKeys + kFrontKeys;
-  mask_words<0>(words, at.first_row - (at.query_span - 1) + at.lines() - first_key);
-  Number* numbers = at.score_tile(kStart ? 1 : t) + at.lines() * Shape::kPitch + kFrontKeys;
-  put_words<kFirst, Shape::kPitch>(words, numbers);
+  put_scores<E, kDim, Shape::kPitch, kFirst, Shape::kColumns>(
+      at.score_tile(kStart ? 1 : t) + at.lines() * Shape::kPitch + kFrontKeys,
+      at.shared + Shape::kQueries + at.lines() * Shape::kToken,
+      keys - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0),
+      at.first_row - (at.query_span - 1) + at.lines() - first_key, scale);
 }
 
 /// P of a warp's lines and tile t's new keys, zero past the diagonal.
@@ -186,28 +107,32 @@ __device__ void make_logit_gradients(const OnePassBackwardArgs& args, const Back
     kept =
         kept_weights<Shape::kColumns>(args.dropout, at.map, at.first_row + at.lines(), first_key);
   }
-  carry_front<Shape::kPitch, Shape::kKeys>(at.score_tile(kStart ? 1 : t) + own,
-                                           at.score_tile(t + 1) + own);
-  Number* gradients = at.logit_gradients() + own;
-  if (!kStart) carry_front<Shape::kPitch, Shape::kKeys>(gradients, gradients);
-  if (at.warp < kOwnWarps) {  // by way of the place of dC
-    const MapRows rows = at.rows_of(args.weights, args.extent.rows.end);
+  copy_keys<kFrontKeys, Shape::kPitch>(at.score_tile(t + 1) + own,
+                                       at.score_tile(kStart ? 1 : t) + own + Shape::kKeys);
+  Number *gradients = at.logit_gradients() + own, *stage = gradients + kFrontKeys;
+  if (!kStart) copy_keys<kFrontKeys, Shape::kPitch>(gradients, gradients + Shape::kKeys);
+  const bool is_own = at.warp < kOwnWarps;
+  if (is_own) {  // by way of the place of dC, while dP is made
     if constexpr (kDropout) {
       Word dropped[Shape::kColumns][2];
       drop_words(dropped, weights, kept);
-      store_words<Shape::kPitch>(dropped, gradients + kFrontKeys, rows, first_key, at.end_key());
+      put_words<0, Shape::kPitch>(dropped, stage);
     } else {
-      store_words<Shape::kPitch>(weights, gradients + kFrontKeys, rows, first_key, at.end_key());
+      put_words<0, Shape::kPitch>(weights, stage);
     }
   }
   float d[Shape::kColumns][4];
   multiply_lines<E, kDim, kFirst>(
       d, at.shared + Shape::kOutputGradients + at.lines() * Shape::kToken,
       values - (kStart ? (Shape::kKeys - kFrontKeys) * Shape::kToken : 0));
+  if (is_own) {
+    store_lines<Shape::kPitch, Shape::kColumns>(
+        stage, at.rows_of(args.weights, args.extent.rows.end), first_key, at.end_key());
+  }
   if constexpr (kDropout) drop_weights(d, again(kept), dropout_scale(args.dropout.threshold));
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    Number* numbers = gradients + (lane.g + 8 * half) * Shape::kPitch + kFrontKeys + 2 * lane.q;
+    Number* numbers = stage + (lane.g + 8 * half) * Shape::kPitch + 2 * lane.q;
     const float dot = at.row(half).dot;
 #pragma unroll
     for (int n = kStart ? Shape::kColumns - kFrontColumns : 0; n < Shape::kColumns; ++n) {
@@ -236,15 +161,17 @@ __device__ void take_score_gradients(const OnePassBackwardArgs& args, const Back
     }
   }
   mask_words<0>(words, at.first_row + at.lines() - first_key);
-  // By way of the place of S of the next tile.
-  store_words<Shape::kPitch>(words, at.score_tile(t + 1) + own + kFrontKeys,
-                             at.rows_of(args.d_scores, args.extent.rows.end), first_key,
-                             at.end_key());
+  // By way of the place of S of the next tile, while dQ is made.
+  Number* stage = at.score_tile(t + 1) + own + kFrontKeys;
+  put_words<0, Shape::kPitch>(words, stage);
   accumulate_lines<E, kDim>(d_q, words, at.shared + Shape::kOldKeys);
+  store_lines<Shape::kPitch, Shape::kColumns>(
+      stage, at.rows_of(args.d_scores, args.extent.rows.end), first_key, at.end_key());
 }
 
 /// Copies what stays for the whole walk, the first tile, and keys and values of what it reads
-/// before itself: 16 keys and 16 values, from keys 0 and -8, where the old keys will be.
+/// before itself: 16 keys and 16 values, from keys 0 and -8, where the old keys will be. A group
+/// for the scores and one for what follows.
 template <int kDim>
 __device__ void load_start(const OnePassBackwardArgs& args, const BackwardPlace<kDim>& at) {
   using Shape = BackwardShape<kDim>;
@@ -261,17 +188,19 @@ __device__ void load_start(const OnePassBackwardArgs& args, const BackwardPlace<
     piece -= count / 16;
   };
   load(Shape::kQueries, args.q, at.first_row - (at.query_span - 1), kOnePassRows);
-  load(Shape::kOutputGradients, args.d_o, at.first_row, kOnePassRows);
   load(Shape::kOldKeys, args.k, 0, kFrontKeys);
-  load(Shape::kOldKeys + kFrontKeys * Shape::kToken, args.v, -kChunk, kFrontKeys);
   load(Shape::kNewKeys, args.k, kFrontKeys, Shape::kKeys);
-  load(Shape::kValues, args.v, kChunk, Shape::kKeys);
   commit_copies();
-  Word* table = reinterpret_cast<Word*>(at.shared + Shape::kTables);
+  load(Shape::kOutputGradients, args.d_o, at.first_row, kOnePassRows);
+  load(Shape::kOldKeys + kFrontKeys * Shape::kToken, args.v, -kChunk, kFrontKeys);
+  load(Shape::kValues, args.v, kChunk, Shape::kKeys);
+  Number* tables = at.shared + Shape::kTables;
   const int head = at.map % heads;
-  load_table<kBackwardWindow>(table, args.tables, head, at.query_span);
-  load_table<kBackwardWindow>(table + at.query_span * table_words(kBackwardWindow), args.flipped,
-                              head, at.query_span);
+  copy_table<kBackwardWindow>(tables, args.tables, head, at.query_span);
+  copy_table<kBackwardWindow>(
+      tables + at.query_span * table_words(kBackwardWindow) * kWordBytes / kNumberBytes,
+      args.flipped, head, at.query_span);
+  commit_copies();
   // Keys -8 to -1 of S.
   if (static_cast<int>(threadIdx.x) < kOnePassRows) {
     *reinterpret_cast<uint4*>(at.score_tile(1) + static_cast<int>(threadIdx.x) * Shape::kPitch +
@@ -288,31 +217,35 @@ constexpr int kOnePassBackwardBlocks =
     2;
 #endif
 
-/// Grid: (maps, row tiles).
+/// Grid: sum_grid(maps, row tiles).
 template <class E, int kDim, bool kDropout>
 __global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlocks<kDropout>)
     one_pass_backward_kernel(const OnePassBackwardArgs args) {
   wait_for_previous_kernel();
   using Shape = BackwardShape<kDim>;
   const int tokens = args.extent.tokens, heads = args.extent.heads;
-  // Later rows have more keys: start with them, of all maps.
+  // Later rows have more keys: start with them.
   const int row_tile = static_cast<int>(gridDim.y - 1 - blockIdx.y);
-  BackwardPlace<kDim> at = {dynamic_shared<Number>(), static_cast<int>(blockIdx.x),
+  BackwardPlace<kDim> at = {dynamic_shared<Number>(), map_in_turn(),
                             args.extent.rows.begin + row_tile * kTileRows,
                             static_cast<int>(threadIdx.x) / kWarp, args.query_span};
+  if (at.map >= args.extent.maps) return;
   Number *new_keys = at.shared + Shape::kNewKeys, *old_keys = at.shared + Shape::kOldKeys,
          *values = at.shared + Shape::kValues;
   load_start<kDim>(args, at);
-  wait_for_copies<0>();
-  __syncthreads();
   const bool has_lines = at.warp < kLineWarps, is_own = at.warp < kOwnWarps;
+  OutputRows<kDim> rows;
+  if (has_lines) load_output_rows<kDim>(rows, args, at);
+  wait_for_copies<1>();
+  __syncthreads();
   if (has_lines) {
-    make_logit_rows<E, kDim>(args, at);
     make_scores<E, kDim, true>(at, old_keys, -1, args.scale);
     make_scores<E, kDim, false>(at, new_keys, 0, args.scale);
   }
+  wait_for_copies<0>();
   __syncthreads();
   if (has_lines) {
+    make_logit_rows<E, kDim>(rows, args, at);
     make_logit_gradients<E, kDim, true, kDropout>(args, at, old_keys + kFrontKeys * Shape::kToken,
                                                   -1);
   }
@@ -372,8 +305,7 @@ __global__ void __launch_bounds__(kOnePassBackwardThreads, kOnePassBackwardBlock
 template <class E, int kDim>
 void launch_one_pass_backward(const OnePassBackwardArgs& args, cudaStream_t stream) {
   const int bytes = one_pass_backward_shared_bytes(kDim, args.query_span);
-  const dim3 grid(static_cast<unsigned>(args.extent.maps),
-                  static_cast<unsigned>(args.extent.row_tiles()));
+  const dim3 grid = sum_grid(args.extent.maps, args.extent.row_tiles());
   const auto kernel = args.dropout.threshold > 0 ? one_pass_backward_kernel<E, kDim, true>
                                                  : one_pass_backward_kernel<E, kDim, false>;
   allow_shared_bytes(kernel, bytes);

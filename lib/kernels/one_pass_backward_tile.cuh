@@ -63,44 +63,6 @@ __device__ void copy_tokens(Number* target, const HeadTokens& x, int first, int 
   }
 }
 
-/// out = X Y^T for 16 tokens of X and the keys from column kFirst on.
-template <class E, int kDim, int kFirst, int kColumns>
-__device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const Number* y) {
-  const Number* x_corner = x + square_offset(kDim + 8);
-  const Number* y_corner = y + square_offset_by_row(kDim + 8);
-#pragma unroll
-  for (int t = 0; t < kColumns; ++t) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) out[t][e] = 0;
-  }
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) {
-    Word a[4];
-    load_blocks(a, x_corner + 16 * k);
-#pragma unroll
-    for (int pair = kFirst / 2; pair < kColumns / 2; ++pair) {
-      Word b[4];
-      load_blocks(b, y_corner + pair * 16 * (kDim + 8) + 16 * k);
-      if (2 * pair >= kFirst) mma_k16<E>(out[2 * pair], a[0], a[1], a[2], a[3], b[0], b[1]);
-      mma_k16<E>(out[2 * pair + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
-    }
-  }
-}
-
-/// Rows g and g + 8 into 16 lines of shared memory, from column kFirst on.
-template <int kFirst, int kPitch, int kColumns>
-__device__ void put_words(const Word (&words)[kColumns][2], Number* lines) {
-  const Lane lane = lane_place();
-  Number* numbers = lines + lane.g * kPitch + 2 * lane.q;
-#pragma unroll
-  for (int t = kFirst; t < kColumns; ++t) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      *reinterpret_cast<Word*>(numbers + 8 * half * kPitch + kChunk * t) = words[t][half];
-    }
-  }
-}
-
 /// out = the band of each query offset a times the lines that start a below, from column kFirst on.
 template <class E, int kFirst, int kColumns>
 __device__ void convolve_lines(float (&out)[kColumns][4], const Number* lines, const Word* table,
@@ -140,20 +102,6 @@ __device__ void accumulate_lines(float (&sums)[kAccumulators][4], const Word (&x
   }
 }
 
-/// The last 16 keys of 16 lines, to where the next tile starts; `to` may be the same lines.
-template <int kPitch, int kKeys>
-__device__ void carry_front(const Number* from, Number* to) {
-  const Lane lane = lane_place();
-  Word square[4];
-  load_blocks(square, from + kKeys + square_offset(kPitch));
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    const int line = lane.g + n % 2 * 8, column = n / 2 * 8 + 2 * lane.q;
-    *reinterpret_cast<Word*>(to + line * kPitch + column) = square[n];
-  }
-  __syncwarp();
-}
-
 /// Where a warp writes the 16 rows of a block in memory, which begins at a tile of the map.
 struct MapRows {
   Number* tiles;
@@ -162,15 +110,13 @@ struct MapRows {
       : tiles(map_tiles(view, map)), first_tile(tile), count(rows) {}
 };
 
-/// Writes 16 rows of a map, keys first_key.. up to `end_key`, in 16-byte pieces of whole lines, by
-/// way of `stage`, 16 lines of shared memory that only this warp uses.
+/// Writes 16 rows of a map, keys first_key.. up to `end_key`, in 16-byte pieces of whole lines,
+/// from `stage`, 16 lines of shared memory that this warp has put there.
 template <int kPitch, int kColumns>
-__device__ void store_words(const Word (&words)[kColumns][2], Number* stage, const MapRows& rows,
-                            int first_key, int end_key) {
+__device__ void store_lines(const Number* stage, const MapRows& rows, int first_key, int end_key) {
   constexpr int kLines = kWarp / kColumns;  // at a time
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int line = lane / kColumns, column = lane % kColumns * kChunk, key = first_key + column;
-  put_words<0, kPitch>(words, stage);
   __syncwarp();
   const Number* piece = stage + line * kPitch + column;
   Number* target = rows.tiles + tile_numbers(rows.first_tile + key_tile(key)) + row_place(line) +

@@ -9,8 +9,8 @@
 //            |<- made for tile t-1 ->|<----------- new ----------------->|
 //   outputs, 64 rows:  keys 64t .. 64t+63, whose windows all lie in the tile
 //
-//   1. S of the new keys into shared memory, in fp16; its last `front` columns also to the place
-//      where tile t+1 starts.
+//   1. The last `front` columns of the tile before to where this one starts, and S of the new keys
+//      behind them, in fp16. The tile takes the place of the one before.
 //   2. C = W * S on the matrix unit, as in the chain (toeplitz.cuh).
 //   3. Mask, running maximum and sum; the weights stay in registers, as fragments for P V. Dropout
 //      takes them after the sum.
@@ -23,42 +23,6 @@
 
 namespace mta::kernels {
 
-/// 16 rows of X from `rows` on, as A fragments.
-template <int kDim>
-__device__ void load_fragments(Word (&x)[kDim / 16][4], const Number* rows) {
-  const Number* corner = rows + square_offset(kDim + 8);
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) load_blocks(x[k], corner + 16 * k);
-}
-
-/// This warp's slice of 64 rows of X.
-template <int kDim>
-__device__ void load_rows_as_fragments(Word (&x)[kDim / 16][4], const Number* tile) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  load_fragments<kDim>(x, tile + warp * 16 * (kDim + 8));
-}
-
-/// block = X Y^T for this warp's 16 rows and 64 keys.
-template <class E, int kDim>
-__device__ void multiply_rows(Block& block, const Word (&x)[kDim / 16][4], const Number* keys) {
-  const Number* corner = keys + square_offset_by_row(kDim + 8);
-#pragma unroll
-  for (int t = 0; t < 8; ++t) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) block[t][e] = 0;
-  }
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) {
-#pragma unroll
-    for (int pair = 0; pair < 4; ++pair) {
-      Word y[4];
-      load_blocks(y, corner + pair * 16 * (kDim + 8) + 16 * k);
-      mma_k16<E>(block[2 * pair], x[k][0], x[k][1], x[k][2], x[k][3], y[0], y[1]);
-      mma_k16<E>(block[2 * pair + 1], x[k][0], x[k][1], x[k][2], x[k][3], y[2], y[3]);
-    }
-  }
-}
-
 constexpr int kOnePassThreads = 128;  // four warps of 16 rows
 
 /// Columns of a tile that the tile before has made.
@@ -67,118 +31,48 @@ MTA_HOST_DEVICE constexpr int front_columns(int blocks) { return kChunk * (block
 /// Where the pieces of shared memory start, in numbers.
 template <int kDim, int kBlocks>
 struct OnePassShared {
-  static constexpr int kPitch = TileShape<kBlocks>::kPitch;
-  static constexpr int kKeys = 0;
+  static constexpr int kPitch = TileShape<kBlocks>::kPitch, kToken = kDim + 8;
+  static constexpr int kQueries = 0;
+  static constexpr int kKeys = kQueries + kOnePassRows * kToken;
   static constexpr int kValues = kKeys + token_numbers(kDim);
   static constexpr int kScores = kValues + token_numbers(kDim);
-  static constexpr int kTile = kOnePassRows * kPitch;  // two of them
-  static constexpr int kHaloQueries = kScores + 2 * kTile;
-  static constexpr int kTable = kHaloQueries + 16 * (kDim + 8);
-  static_assert(2 * kTile >= token_numbers(kDim), "the queries start where the scores will be");
+  static constexpr int kTable = kScores + kOnePassRows * kPitch;
+  static_assert(kNumberBytes * kTable == one_pass_shared_bytes(kDim, kBlocks, 0));
 };
 
-/// Where a block works.
-struct OnePassPlace {
-  int first_score_row;  // c_q-1 above the first output
-  int reach;
-};
-
-/// Writes 16 lines of scores of the tile from line s on, columns n.. of the new keys, the first of
-/// which is `key`; zero past the diagonal.
-template <int kBlocks, int kColumns>
-__device__ void store_scores(const float (&scores)[kColumns][4], Number* tile, Number* next_tile,
-                             int s, int n, int key, const OnePassPlace& place, float scale) {
-  constexpr int kPitch = TileShape<kBlocks>::kPitch, kFront = front_columns(kBlocks);
-  const Lane lane = lane_place();
-  Word words[kColumns][2];
-#pragma unroll
-  for (int t = 0; t < kColumns; ++t) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      words[t][half] = pack<Half>(scale * scores[t][2 * half], scale * scores[t][2 * half + 1]);
-    }
-  }
-  mask_words<0>(words, place.first_score_row + s + place.reach - (key + n));
-  Number* numbers = tile + (s + lane.g) * kPitch + kFront + n + 2 * lane.q;
-#pragma unroll
-  for (int t = 0; t < kColumns; ++t) {
-    // The last ones also to where the next tile starts.
-    const bool is_last = n + kChunk * t >= kTileKeys - kFront;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      Number* number = numbers + 8 * half * kPitch + kChunk * t;
-      *reinterpret_cast<Word*>(number) = words[t][half];
-      if (is_last) {
-        *reinterpret_cast<Word*>(number + (next_tile - tile) - kTileKeys) = words[t][half];
-      }
-    }
-  }
-}
-
-/// scores = x y^T for 16 rows of x, as fragments, and 16 keys.
-template <class E, int kDim>
-__device__ void multiply_pair(float (&scores)[2][4], const Word (&x)[kDim / 16][4],
-                              const Number* keys) {
-  const Number* corner = keys + square_offset_by_row(kDim + 8);
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) {
-    Word y[4];
-    load_blocks(y, corner + 16 * k);
-    mma_k16<E>(scores[0], x[k][0], x[k][1], x[k][2], x[k][3], y[0], y[1]);
-    mma_k16<E>(scores[1], x[k][0], x[k][1], x[k][2], x[k][3], y[2], y[3]);
-  }
-}
-
-/// The same with x in shared memory: the rows below the four warps' own.
-template <class E, int kDim>
-__device__ void multiply_halo_pair(float (&scores)[2][4], const Number* halo_queries,
-                                   const Number* keys) {
-  const Number* x_corner = halo_queries + square_offset(kDim + 8);
-  const Number* y_corner = keys + square_offset_by_row(kDim + 8);
-#pragma unroll
-  for (int k = 0; k < kDim / 16; ++k) {
-    Word x[4], y[4];
-    load_blocks(x, x_corner + 16 * k);
-    load_blocks(y, y_corner + 16 * k);
-    mma_k16<E>(scores[0], x[0], x[1], x[2], x[3], y[0], y[1]);
-    mma_k16<E>(scores[1], x[0], x[1], x[2], x[3], y[2], y[3]);
-  }
-}
-
-/// The front of tile 0, which no tile before has made, from the 16 keys before its new ones.
+/// Scores of the last keys before tile 0's new ones, where a tile before it would have left them:
+/// `keys` are 16.
 template <class E, int kDim, int kBlocks>
-__device__ void start_front(const Word (&x)[kDim / 16][4], Number* tile, const Number* halo_queries,
-                            const Number* keys, int first_key, const OnePassPlace& place,
-                            float scale) {
-  constexpr int kFront = front_columns(kBlocks);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  constexpr int kColumns = kFront / kChunk;  // the last ones
-  const auto store = [&](const float(&scores)[2][4], int s) {
-    store_scores<kBlocks>(reinterpret_cast<const float(&)[kColumns][4]>(scores[2 - kColumns]),
-                          tile - kFront, tile, s, 0, first_key + 16 - kFront, place, scale);
+__device__ void start_scores(Number* shared, const Number* keys, int last, float scale) {
+  using At = OnePassShared<kDim, kBlocks>;
+  constexpr int kColumns = 2, kFirst = kColumns - (kBlocks - 1);
+  Number* scores = shared + At::kScores + front_columns(kBlocks) + kTileKeys - 16;
+  const auto put = [&](int line) {
+    put_scores<E, kDim, At::kPitch, kFirst, kColumns>(scores + line * At::kPitch,
+                                                      shared + At::kQueries + line * At::kToken,
+                                                      keys, last + line, scale);
   };
-  float scores[2][4] = {};
-  multiply_pair<E, kDim>(scores, x, keys);
-  store(scores, 16 * warp);
-  if (warp > 0) return;
-  float halo_scores[2][4] = {};
-  multiply_halo_pair<E, kDim>(halo_scores, halo_queries, keys);
-  store(halo_scores, kTileRows);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  put(16 * warp);
+  if (warp == 0) put(kTileRows);
 }
 
-/// S of the 64 new keys: each warp its own 16 rows, and of the rows below them a quarter of the
-/// keys.
+/// S of the 64 new keys behind the front: each warp its own 16 lines, and of the lines below them a
+/// quarter of the keys. Line n keeps the new keys up to `last` + n.
 template <class E, int kDim, int kBlocks>
-__device__ void make_scores(const Word (&x)[kDim / 16][4], Number* tile, Number* next_tile,
-                            const Number* halo_queries, const Number* keys, int first_key,
-                            const OnePassPlace& place, float scale) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  Block block;
-  multiply_rows<E, kDim>(block, x, keys);
-  store_scores<kBlocks>(block, tile, next_tile, 16 * warp, 0, first_key, place, scale);
-  float scores[2][4] = {};
-  multiply_halo_pair<E, kDim>(scores, halo_queries, keys + 16 * warp * (kDim + 8));
-  store_scores<kBlocks>(scores, tile, next_tile, kTileRows, 16 * warp, first_key, place, scale);
+__device__ void make_scores(Number* shared, int last, float scale) {
+  using At = OnePassShared<kDim, kBlocks>;
+  constexpr int kFront = front_columns(kBlocks);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, own = 16 * warp;
+  const Number *queries = shared + At::kQueries, *keys = shared + At::kKeys;
+  Number *scores = shared + At::kScores, *lower = scores + kTileRows * At::kPitch;
+  const auto carry = [](Number* lines) { copy_keys<kFront, At::kPitch>(lines, lines + kTileKeys); };
+  carry(scores + own * At::kPitch);
+  if (own == kTileKeys - 16) carry(lower);  // the warp that overwrites the last keys there
+  put_scores<E, kDim, At::kPitch, 0, kTileKeys / kChunk>(
+      scores + own * At::kPitch + kFront, queries + own * At::kToken, keys, last + own, scale);
+  put_scores<E, kDim, At::kPitch, 0, 2>(lower + kFront + own, queries + kTileRows * At::kToken,
+                                        keys + own * At::kToken, last + kTileRows - own, scale);
 }
 
 /// c += C of a warp's 16 rows: the band of each query offset a times the lines that start a below.
@@ -188,7 +82,7 @@ __device__ void convolve_lines(Block& c, const Number* lines, const Word* table,
   constexpr int kPitch = TileShape<kBlocks>::kPitch;
   const Number* corner = lines + square_offset(kPitch);
   const Word* words = band_words(table, slack);
-#pragma unroll 2
+#pragma unroll 1
   for (int a = 0; a < query_span; ++a) {
     convolve_offset<Half, kBlocks, kPitch, 0>(c, corner, words);
     corner += kPitch, words += table_words(kBlocks);
@@ -288,82 +182,115 @@ __device__ void finish_rows(RunningRows<kDim>& rows, const OnePassArgs& args, in
                         factor);
 }
 
-/// Grid: (row tiles, maps).
-template <class E, int kDim, int kBlocks, bool kDropout>
-__global__ void __launch_bounds__(kOnePassThreads, kDim <= 64 && !kDropout ? 3 : 2)
+/// Copies what stays for the whole walk, tile 0's new keys, and, where the values will be, the 16
+/// before them. `lag`: the first new key.
+template <int kDim, int kBlocks>
+__device__ void load_start(const OnePassArgs& args, Number* shared, int map, int first_score_row,
+                           int lag) {
+  using At = OnePassShared<kDim, kBlocks>;
+  const int tokens = args.extent.tokens, heads = args.extent.heads;
+  const HeadTokens k = head_tokens(args.k, map, heads);
+  load_tokens<kDim, kOnePassRows>(shared + At::kQueries, head_tokens(args.q, map, heads),
+                                  first_score_row, tokens);
+  load_tokens<kDim, 16>(shared + At::kValues, k, lag - 16, tokens);
+  load_tokens<kDim>(shared + At::kKeys, k, lag, tokens);
+  copy_table<kBlocks>(shared + At::kTable, args.tables, map % heads, args.query_span);
+  commit_copies();
+}
+
+/// C of a warp's 16 rows, from all their lines of S.
+template <int kDim, int kBlocks, bool kPlain>
+__device__ void convolve(Block& c, const OnePassArgs& args, const Number* shared, int first_row,
+                         int first_key) {
+  using At = OnePassShared<kDim, kBlocks>;
+  const Number* scores = shared + At::kScores;
+  const Word* table = reinterpret_cast<const Word*>(shared + At::kTable);
+  if (!kPlain && args.extent.reach > 0 && first_key + kTileKeys + 8 * kBlocks > first_row) {
+    add_convolution<kBlocks, true>(c, scores, table, args.query_span, args.window.slack, first_row,
+                                   first_key - args.window.halo);
+    return;
+  }
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  convolve_lines<kBlocks>(c, scores + 16 * warp * At::kPitch, table, args.query_span,
+                          args.window.slack);
+}
+
+/// Takes a tile of S and its values into a warp's 16 rows.
+template <class E, int kDim, int kBlocks, bool kPlain>
+__device__ void take_tile(RunningRows<kDim>& rows, const OnePassArgs& args, const Number* shared,
+                          int map, int first_row, int first_key) {
+  const int own_row = first_row + static_cast<int>(threadIdx.x) / kWarp * 16;
+  Block c = {};
+  convolve<kDim, kBlocks, kPlain>(c, args, shared, first_row, first_key);
+  take_logits<kDim>(rows, c, own_row, first_key);
+  if (!kPlain && args.dropout.threshold > 0) {
+    drop_weights(c, kept_weights<8>(args.dropout, map, own_row, first_key), 1.0f);
+  }
+  Word weights[4][4];
+  pack_weights<E>(weights, c);
+  accumulate_product<E, kDim>(rows.o, weights, shared + OnePassShared<kDim, kBlocks>::kValues);
+}
+
+/// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
+template <int kDim, bool kPlain>
+constexpr int kOnePassBlocks =
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+    kDim > 96 ? 2 :
+#endif
+              (kDim <= 64 ? 3 : 2) + (kPlain ? 1 : 0);
+
+/// Grid: sum_grid(maps, row tiles). `kPlain`: neither dropout nor keys past the diagonal, whose
+/// code takes registers from all else.
+template <class E, int kDim, int kBlocks, bool kPlain>
+__global__ void __launch_bounds__(kOnePassThreads, kOnePassBlocks<kDim, kPlain>)
     one_pass_forward_kernel(const OnePassArgs args) {
   wait_for_previous_kernel();
   using At = OnePassShared<kDim, kBlocks>;
   Number* const shared = dynamic_shared<Number>();
-  Number *keys = shared + At::kKeys, *values = shared + At::kValues;
-  Number *tiles = shared + At::kScores, *halo_queries = shared + At::kHaloQueries;
-  Word* table = reinterpret_cast<Word*>(shared + At::kTable);
-  const int tokens = args.extent.tokens, heads = args.extent.heads;
-  const int map = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int tokens = args.extent.tokens, heads = args.extent.heads, reach = args.extent.reach;
+  int map = map_in_turn();
+  if (map >= args.extent.maps) return;
   // Later rows have more keys: start with them.
-  const int first_row = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kTileRows;
-  const OnePassPlace place = {first_row - (args.query_span - 1), args.extent.reach};
+  const int first_row = static_cast<int>(gridDim.y - 1 - blockIdx.y) * kTileRows;
+  const int first_score_row = first_row - (args.query_span - 1);
   const int lag = front_columns(kBlocks) - args.window.halo;  // of a tile's first new key
   const int tile_count = key_tiles(min(first_row + kTileRows, tokens) - 1, tokens, 0);
-
-  load_tokens<kDim>(tiles, head_tokens(args.q, map, heads), place.first_score_row, tokens);
-  load_tokens<kDim, 16>(halo_queries, head_tokens(args.q, map, heads),
-                        place.first_score_row + kTileRows, tokens);
-  load_tokens<kDim, 16>(values, head_tokens(args.k, map, heads), lag - 16, tokens);
-  commit_copies();
-  load_tokens<kDim>(keys, head_tokens(args.k, map, heads), lag, tokens);
-  commit_copies();
-  load_table<kBlocks>(table, args.tables, map % heads, args.query_span);
-  wait_for_copies<1>();
+  load_start<kDim, kBlocks>(args, shared, map, first_score_row, lag);
+  wait_for_copies<0>();
   __syncthreads();
-  Word x[kDim / 16][4];
-  load_rows_as_fragments<kDim>(x, tiles);
-  __syncthreads();  // the queries make room for the scores
-  start_front<E, kDim, kBlocks>(x, tiles, halo_queries, values, lag - 16, place, args.scale);
+  start_scores<E, kDim, kBlocks>(shared, shared + At::kValues, first_score_row + reach - (lag - 16),
+                                 args.scale);
 
   RunningRows<kDim> rows;
   for (int t = 0; t < tile_count; ++t) {
-    Number *tile = tiles + t % 2 * At::kTile, *next_tile = tiles + (t + 1) % 2 * At::kTile;
+    // As if it changed: what is made of it is cheaper to make again than to keep in registers.
+    asm volatile("" : "+r"(map));
     const int first_key = t * kTileKeys;
     wait_for_copies<0>();
-    __syncthreads();  // the keys are there, the values and the next tile are no longer read
-    load_tokens<kDim>(values, head_tokens(args.v, map, heads), first_key, tokens);
+    __syncthreads();  // the keys are there, values and scores are no longer read
+    load_tokens<kDim>(shared + At::kValues, head_tokens(args.v, map, heads), first_key, tokens);
     commit_copies();
-    make_scores<E, kDim, kBlocks>(x, tile, next_tile, halo_queries, keys, first_key + lag, place,
-                                  args.scale);
+    make_scores<E, kDim, kBlocks>(shared, first_score_row + reach - (first_key + lag), args.scale);
     wait_for_copies<0>();
     __syncthreads();  // scores and values are there, the keys are no longer read
     if (t + 1 < tile_count) {
-      load_tokens<kDim>(keys, head_tokens(args.k, map, heads), first_key + kTileKeys + lag, tokens);
+      load_tokens<kDim>(shared + At::kKeys, head_tokens(args.k, map, heads),
+                        first_key + kTileKeys + lag, tokens);
     }
     commit_copies();
-    Block c = {};
-    if (place.reach > 0 && first_key + kTileKeys + 8 * kBlocks > first_row) {
-      add_convolution<kBlocks, true>(c, tile, table, args.query_span, args.window.slack, first_row,
-                                     first_key - args.window.halo);
-    } else {
-      convolve_lines<kBlocks>(c, tile + 16 * warp * At::kPitch, table, args.query_span,
-                              args.window.slack);
-    }
-    take_logits<kDim>(rows, c, first_row + 16 * warp, first_key);
-    if constexpr (kDropout) {
-      drop_weights(c, kept_weights<8>(args.dropout, map, first_row + 16 * warp, first_key), 1.0f);
-    }
-    Word weights[4][4];
-    pack_weights<E>(weights, c);
-    accumulate_product<E, kDim>(rows.o, weights, values);
+    take_tile<E, kDim, kBlocks, kPlain>(rows, args, shared, map, first_row, first_key);
   }
-  finish_rows<E, kDim>(rows, args, map, first_row + 16 * warp,
-                       kDropout ? dropout_scale(args.dropout.threshold) : 1.0f);
+  finish_rows<E, kDim>(rows, args, map, first_row + static_cast<int>(threadIdx.x) / kWarp * 16,
+                       kPlain ? 1.0f : dropout_scale(args.dropout.threshold));
 }
 
 template <class E, int kDim, int kBlocks>
 void launch_one_pass(const OnePassArgs& args, cudaStream_t stream) {
   const int bytes = one_pass_shared_bytes(kDim, kBlocks, args.query_span);
-  const dim3 grid(static_cast<unsigned>(args.extent.row_tiles()),
-                  static_cast<unsigned>(args.extent.maps));
-  const auto kernel = args.dropout.threshold > 0 ? one_pass_forward_kernel<E, kDim, kBlocks, true>
-                                                 : one_pass_forward_kernel<E, kDim, kBlocks, false>;
+  const dim3 grid = sum_grid(args.extent.maps, args.extent.row_tiles());
+  const bool is_plain = args.dropout.threshold == 0 && args.extent.reach == 0;
+  const auto kernel = is_plain ? one_pass_forward_kernel<E, kDim, kBlocks, true>
+                               : one_pass_forward_kernel<E, kDim, kBlocks, false>;
   allow_shared_bytes(kernel, bytes);
   launch(kernel, grid, kOnePassThreads, bytes, stream, args);
 }

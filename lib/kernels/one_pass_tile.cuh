@@ -1,10 +1,75 @@
-// What both directions in one pass do with a warp's 16 lines of a tile: the mask at the diagonal,
-// and one query offset of a convolution.
+// What both directions in one pass do with a warp's 16 lines of a tile in shared memory: scores
+// with their mask at the diagonal, keys that the next tile begins with, one query offset of a
+// convolution.
 #pragma once
 
 #include "lib/kernels/toeplitz.cuh"
 
 namespace mta::kernels {
+
+/// Starts the copy of a head's pair tables [c_q, table_words] to shared memory: of all threads,
+/// with their next group.
+template <int kBlocks>
+__device__ void copy_table(Number* target, const Word* tables, int head, int query_span) {
+  constexpr int kNumbers = table_words(kBlocks) * kWordBytes / kNumberBytes;
+  static_assert(kNumbers % kChunk == 0);
+  const int numbers = query_span * kNumbers;
+  const Number* source = reinterpret_cast<const Number*>(tables) + head * numbers;
+  for (int n = static_cast<int>(threadIdx.x) * kChunk; n < numbers;
+       n += static_cast<int>(blockDim.x) * kChunk) {
+    copy_async(target + n, source + n, true);
+  }
+}
+
+/// The first kKeys keys of 16 lines of a tile, from one place to another, by one warp.
+template <int kKeys, int kPitch>
+__device__ void copy_keys(Number* to, const Number* from) {
+  static_assert(kKeys <= 2 * kChunk);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int place = lane % 16 * kPitch + lane / 16 * kChunk;
+  if (lane / 16 < kKeys / kChunk) {
+    *reinterpret_cast<uint4*>(to + place) = *reinterpret_cast<const uint4*>(from + place);
+  }
+  __syncwarp();
+}
+
+/// out = X Y^T for 16 tokens of X and the keys from column kFirst on.
+template <class E, int kDim, int kFirst, int kColumns>
+__device__ void multiply_lines(float (&out)[kColumns][4], const Number* x, const Number* y) {
+  const Number* x_corner = x + square_offset(kDim + 8);
+  const Number* y_corner = y + square_offset_by_row(kDim + 8);
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) out[t][e] = 0;
+  }
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    Word a[4];
+    load_blocks(a, x_corner + 16 * k);
+#pragma unroll
+    for (int pair = kFirst / 2; pair < kColumns / 2; ++pair) {
+      Word b[4];
+      load_blocks(b, y_corner + pair * 16 * (kDim + 8) + 16 * k);
+      if (2 * pair >= kFirst) mma_k16<E>(out[2 * pair], a[0], a[1], a[2], a[3], b[0], b[1]);
+      mma_k16<E>(out[2 * pair + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
+    }
+  }
+}
+
+/// Rows g and g + 8 into 16 lines of shared memory, from column kFirst on.
+template <int kFirst, int kPitch, int kColumns>
+__device__ void put_words(const Word (&words)[kColumns][2], Number* lines) {
+  const Lane lane = lane_place();
+  Number* numbers = lines + lane.g * kPitch + 2 * lane.q;
+#pragma unroll
+  for (int t = kFirst; t < kColumns; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      *reinterpret_cast<Word*>(numbers + 8 * half * kPitch + kChunk * t) = words[t][half];
+    }
+  }
+}
 
 /// Puts kFill in the place of what lies past the diagonal of rows g and g + 8: row n of 16 keeps
 /// columns up to `last` + n. Away from the diagonal nothing.
@@ -21,6 +86,25 @@ __device__ void mask_words(Word (&words)[kColumns][2], int last) {
                        keep_pair(kFill, spare < 0, spare <= 0);
     }
   }
+}
+
+/// S of 16 queries and the keys from column kFirst on into `lines`, in fp16: line n keeps the keys
+/// up to `last` + n, the others are zero.
+template <class E, int kDim, int kPitch, int kFirst, int kColumns>
+__device__ void put_scores(Number* lines, const Number* queries, const Number* keys, int last,
+                           float scale) {
+  float scores[kColumns][4];
+  multiply_lines<E, kDim, kFirst>(scores, queries, keys);
+  Word words[kColumns][2];
+#pragma unroll
+  for (int t = 0; t < kColumns; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      words[t][half] = pack<Half>(scale * scores[t][2 * half], scale * scores[t][2 * half + 1]);
+    }
+  }
+  mask_words<0>(words, last);
+  put_words<kFirst, kPitch>(words, lines);
 }
 
 /// This lane's place in a query offset's table.

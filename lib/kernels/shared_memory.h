@@ -142,11 +142,11 @@ constexpr int kMaxOnePassBlocks = 3;          // of the key window
 /// 64 tokens in rows of dim + 8 numbers.
 MTA_HOST_DEVICE constexpr int token_numbers(int dim) { return kTileKeys * (dim + 8); }
 
-/// A tile of keys and one of values, two of scores with their halo, the queries of the rows below
-/// 64, the head's table.
+/// The queries and their scores with a tile of keys, a tile of keys and one of values, the head's
+/// table.
 MTA_HOST_DEVICE constexpr int one_pass_shared_bytes(int dim, int blocks, int query_span) {
-  return kNumberBytes * (2 * token_numbers(dim) +
-                         2 * kOnePassRows * tile_pitch(loaded_columns(blocks)) + 16 * (dim + 8)) +
+  return kNumberBytes * (kOnePassRows * (dim + 8 + tile_pitch(loaded_columns(blocks))) +
+                         2 * token_numbers(dim)) +
          kWordBytes * query_span * table_words(blocks);
 }
 

@@ -98,7 +98,8 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::transposed_sum_kernel<__nv_bfloat16, 64, true>("
      "mta::kernels::TransposedSumArgs)",
      kNotInPass, "gradients of k and v"},
-    {"void mta::kernels::one_pass_forward_kernel<__nv_bfloat16, 64, 3>(mta::kernels::OnePassArgs)",
+    {"void mta::kernels::one_pass_forward_kernel<__nv_bfloat16, 64, 3, true>("
+     "mta::kernels::OnePassArgs)",
      "forward in one pass", kNotInPass},
     {"void mta::kernels::one_pass_backward_kernel<__nv_bfloat16, 64>("
      "mta::kernels::OnePassBackwardArgs)",
