@@ -170,7 +170,7 @@ constexpr int kReduceThreads = 1024, kMaxSums = 4;
 /// Columns of a block that adds up rows in their place, and of one that makes gradients of them.
 constexpr int kRowColumns = 256, kGradientColumns = 32;
 /// Rows that are added up in the place of their first one, where a gradient is the sum of many.
-constexpr int kSummedRows = 64, kManyRows = 256;
+constexpr int kSummedRows = 64, kManyRows = 512;
 
 struct SumsArgs {
   GradientSums sums[kMaxSums];
@@ -187,8 +187,18 @@ __device__ float sum_rows(int columns, int count, Value&& value) {
   const int slices = kReduceThreads / columns, slice = static_cast<int>(threadIdx.x) / columns;
   float sum = 0;
   if (slice < slices) {
-#pragma unroll 8  // a load each, on their way together
-    for (int n = slice; n < count; n += slices) sum += value(n);
+    constexpr int kLoads = 8;  // on their way together, also the last ones
+    for (int n = slice; n < count; n += kLoads * slices) {
+      float values[kLoads];
+#pragma unroll
+      for (int load = 0; load < kLoads; ++load) {
+        const int row = n + load * slices;
+        values[load] = value(min(row, count - 1));
+        if (row >= count) values[load] = 0;
+      }
+#pragma unroll
+      for (const float x : values) sum += x;
+    }
   }
   sums[threadIdx.x] = sum;
   __syncthreads();
