@@ -93,8 +93,11 @@ RowStatistics Chain::statistics() const {
 }
 
 RowDots Chain::dots() const {
+  const int keys = mixing_alone(problem_)        ? plan_.launch.mixing_keys
+                   : plan_.blocks_after.streamed ? plan_.blocks_after.keys
+                                                 : kTileKeys;
   return {at<float>(plan_.dot_partials), chunk_.softmax_rows.begin, plan_.rows + kSpareRows,
-          plan_.key_tiles, mixing_alone(problem_) ? plan_.launch.mixing_keys / kTileKeys : 1};
+          plan_.key_tiles, keys / kTileKeys};
 }
 
 MixingArgs Chain::mixing(const Mixing& mix, RowRange rows) const {

@@ -2,45 +2,38 @@
 // to kMaxStreamedSpan query offsets, windows of up to 3 blocks. What they are:
 // kq_convolution_backward.cuh.
 //
-// A warp walks down a segment of rows of 64 keys, two rows r, r+1 a step, four steps a group, and
-// loads each row once. On the matrix unit dX has windows of 8 outputs where a tile has rows, so the
-// query offset chooses no row to load but the sum to add to; the kernel's gradient has windows
-// inside:
+// A warp walks down a segment of rows of 128 keys, a row a step, eight steps a group, and loads
+// each row once. On the matrix unit dX has the row's 16 windows of 8 outputs where a tile has rows,
+// so the query offset chooses no row to load but the sum to add to; the kernel's gradient has
+// windows inside:
 //
-//   dX       [8 windows of row r | of r+1, 8 keys] += dY [.., 8 kBlocks columns] band a
-//                                                     into the pair of rows (r-a, r+1-a)
-//   gradient [8 kBlocks columns of dY, 8 keys of X] += dY^T [.., 8 windows of two rows]
-//                                                      X [8 windows of two rows, 8 keys]
+//   dX       row r-a [16 windows, 8 keys] += dY row r [16 windows, 8 kBlocks columns] band a
+//   gradient a [8 kBlocks columns, 8 keys] += dY row r [8 kBlocks columns, 16 windows]
+//                                             X row r-a [16 windows, 8 keys]         for every a
 //
-//   pairs of dX in flight, kSpan = 6:    r-5  r-4  r-3  r-2  r-1   r     first row of the pair
-//   of offset a                            5    4    3    2    1   0
-//   rows done after this step: r-5 (first of its pair, second of pair r-6), r-4 (pairs r-4, r-5)
+//   sums of dX in flight, kSpan = 6:    r-5  r-4  r-3  r-2  r-1   r
+//                                       complete after this step: word `lane` of each of two tiles
 #pragma once
 
 #include "lib/kernels/streamed_gradient.cuh"
 
 namespace mta::kernels {
 
-/// What a warp keeps from step to step. Everything that is indexed by rows turns at compile time,
-/// once around in a group.
+/// What a warp keeps from step to step. X's rows turn at compile time, once around in a group.
 template <int kBlocks, int kSpan>
 struct StreamSums {
   static constexpr int kTails = kBlocks > 2 ? kSpan / 2 : 0;
   Word band[kSpan][kBlocks];
-  float rows[kGroupRows][4] = {};  // pairs of rows of dX: word `lane` of the first, of the second
-  float last[2] = {};              // the second row of the pair that was done last
-  Word x[kGroupSteps][2] = {};     // X of the last pairs of rows, transposed
+  float rows[kSpan][4] = {};   // of dX: row r-a
+  Word x[kGroupRows][2] = {};  // of X: the last rows, transposed
   // The kernel's gradient: columns g and g+8 by keys 2q, 2q+1; columns 16+g for two offsets.
   float taps[kSpan][4] = {}, tails[kTails + 1][4] = {};
-  static_assert(kSpan <= kGroupRows && kSpan / 2 < kGroupSteps);
+  static_assert(kBlocks <= 3 && kSpan % 2 == 0, "a pair of blocks, and one more of two offsets");
+  static_assert(kSpan <= kGroupRows);
 
-  /// The pair that offset a of a group's step adds to.
-  __device__ static constexpr int pair(int step, int a) {
-    return (2 * step - a + kGroupRows) % kGroupRows;
-  }
-  /// X of the pair of rows `back` steps before a group's step.
-  __device__ Word (&x_of(int step, int back))[2] {
-    return x[(step - back + kGroupSteps) % kGroupSteps];
+  /// X of the row `back` rows before a group's row.
+  __device__ Word (&x_of(int row, int back))[2] {
+    return x[(row - back + kGroupRows) % kGroupRows];
   }
 };
 
@@ -61,128 +54,106 @@ __device__ void load_bands(Word (&band)[kSpan][kBlocks], const ConvolutionBackwa
   }
 }
 
-/// Where the first step of a group finds fragments with rows before its own, which may lie at the
-/// ring's end: third blocks as they lie and transposed, columns of the row before and the first.
-struct StepPlaces {
-  SharedPlace thirds, third_columns, odd_columns;
-  __device__ StepPlaces(const StreamLanes& lanes, bool at_begin)
-      : thirds(lanes.third + (kRowBytes + lanes.wrap(8, at_begin))),
-        third_columns(lanes.third + lanes.wrap(24, at_begin)),
-        odd_columns(lanes.columns + (lanes.wrap(16, at_begin) - kRowBytes)) {}
+/// Where the first step of a group finds third blocks, the row above being the last one of the slot
+/// before: as they lie, and transposed.
+struct FirstThirds {
+  SharedPlace blocks, columns;
+  __device__ FirstThirds(const StreamLanes& lanes, int to_slot_before)
+      : blocks(lanes.thirds), columns(lanes.third_columns) {
+    const int to_last_row = to_slot_before + kGroupRows * kRowBytes;
+    blocks += lanes.is_above() ? to_last_row : 0;
+    columns += lanes.is_column_above() ? to_last_row : 0;
+  }
 };
 
-/// Adds two rows of dY to dX. The third block of columns is that of rows r-1, r and of r, r+1, so
-/// that two offsets share one product.
-template <class E, int kStep, int kBlocks, int kSpan>
+/// Adds a row of dY to dX. Its third blocks and those of the row above make one product for two
+/// offsets.
+template <class E, int kRow, int kBlocks, int kSpan>
 __device__ void add_to_rows(StreamSums<kBlocks, kSpan>& sums, const StreamLanes& lanes,
-                            const StepPlaces& first) {
-  using Sums = StreamSums<kBlocks, kSpan>;
+                            const FirstThirds& first) {
   Word y[4], thirds[4];
-  lanes.windows.load_blocks(y, 2 * kStep * kRowBytes);
-  if (kBlocks > 2) {
-    if (kStep == 0) {
-      first.thirds.load_blocks(thirds, 0);
-    } else {
-      lanes.third.load_blocks(thirds, (2 * kStep + 1) * kRowBytes);
+  lanes.windows.load_blocks(y, kRow * kRowBytes);
+  if (kBlocks > 2) (kRow == 0 ? first.blocks : lanes.thirds).load_blocks(thirds, kRow * kRowBytes);
+#pragma unroll
+  for (int a = kSpan - 1; a >= 0; --a) {
+    float(&sum)[4] = sums.rows[a];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sum[e] = a > 0 ? sums.rows[a - 1][e] : 0;
+    mma_k16<E>(sum, y[0], y[1], y[2], y[3], sums.band[a][0], sums.band[a][1]);
+  }
+  if constexpr (kBlocks > 2) {
+#pragma unroll
+    for (int a = 1; a < kSpan; a += 2) {
+      mma_k16<E>(sums.rows[a], thirds[0], thirds[1], thirds[2], thirds[3], sums.band[a][2],
+                 sums.band[a - 1][2]);
     }
-  }
-#pragma unroll
-  for (int a = 0; a < kSpan; ++a) {
-    float(&pair)[4] = sums.rows[Sums::pair(kStep, a)];
-    if (a < 2) pair[0] = pair[1] = pair[2] = pair[3] = 0;
-    mma_k16<E>(pair, y[0], y[1], y[2], y[3], sums.band[a][0], sums.band[a][1]);
-  }
-#pragma unroll
-  for (int a = 1; a < 2 * Sums::kTails; a += 2) {
-    mma_k16<E>(sums.rows[Sums::pair(kStep, a)], thirds[0], thirds[1], thirds[2], thirds[3],
-               sums.band[a - 1][kBlocks - 1], sums.band[a][kBlocks - 1]);
   }
 }
 
-/// Adds them to the kernel's gradient. X comes in pairs (s, s+1) of an even row, so that no
-/// fragment is put together from two loads: even offsets meet them in rows r, r+1 of dY, odd ones
-/// in r-1, r. The third block of columns takes rows r-2, r-1 for even offsets and r-1, r for odd
-/// ones, so that two offsets share one product.
-template <class E, int kStep, bool kConvert, int kBlocks, int kSpan>
+/// Adds it to the kernel's gradient: its columns times X of the rows that it meets. The third block
+/// of columns, and that of the row above for the offset before, make one product.
+template <class E, int kRow, bool kConvert, int kBlocks, int kSpan>
 __device__ void add_to_taps(StreamSums<kBlocks, kSpan>& sums, const StreamLanes& lanes,
-                            const StepPlaces& first) {
-  using Sums = StreamSums<kBlocks, kSpan>;
-  Word y[4], odd[4], third[4];
+                            const FirstThirds& first) {
+  Word y[4], thirds[4];
   if constexpr (kBlocks > 2) {
-    const SharedPlace& place = kStep == 0 ? first.third_columns : lanes.third;
-    place.load_blocks_transposed(third, 2 * kStep * kRowBytes);
+    (kRow == 0 ? first.columns : lanes.third_columns)
+        .load_blocks_transposed(thirds, kRow * kRowBytes);
 #pragma unroll
-    for (int n = 0; n < Sums::kTails; ++n) {
-      const Word(&x)[2] = sums.x_of(kStep, n + 1);
-      mma_k16<E>(sums.tails[n], third[0], third[1], third[2], third[3], x[0], x[1]);
+    for (int n = 0; n < StreamSums<kBlocks, kSpan>::kTails; ++n) {
+      const Word(&x)[2] = sums.x_of(kRow, 2 * n + 1);
+      mma_k16<E>(sums.tails[n], thirds[0], thirds[1], thirds[2], thirds[3], x[0], x[1]);
     }
   }
-  if (kStep == 0) {
-    first.odd_columns.load_blocks_transposed(odd, 0);
-  } else {
-    lanes.columns.load_blocks_transposed(odd, (2 * kStep - 1) * kRowBytes);
-  }
-#pragma unroll
-  for (int a = 1; a < kSpan; a += 2) {
-    const Word(&x)[2] = sums.x_of(kStep, (a + 1) / 2);
-    mma_k16<E>(sums.taps[a], odd[0], odd[1], odd[2], odd[3], x[0], x[1]);
-  }
-  Word(&new_x)[2] = sums.x_of(kStep, 0);
-  lanes.keys.load_two_blocks_transposed(new_x, 2 * kStep * kRowBytes);
+  Word(&new_x)[2] = sums.x_of(kRow, 0);
+  lanes.own.load_two_blocks_transposed(new_x, kRow * kRowBytes);
+  lanes.columns.load_blocks_transposed(y, kRow * kRowBytes);
   if (kConvert) new_x[0] = convert<Half, E>(new_x[0]), new_x[1] = convert<Half, E>(new_x[1]);
-  lanes.columns.load_blocks_transposed(y, 2 * kStep * kRowBytes);
 #pragma unroll
-  for (int a = 0; a < kSpan; a += 2) {
-    const Word(&x)[2] = sums.x_of(kStep, a / 2);
+  for (int a = kSpan - 1; a >= 0; --a) {
+    const Word(&x)[2] = sums.x_of(kRow, a);
     mma_k16<E>(sums.taps[a], y[0], y[1], y[2], y[3], x[0], x[1]);
   }
-}
-
-/// The two rows that a step has completed, as words of 16-bit numbers.
-template <class E, int kStep, int kBlocks, int kSpan>
-__device__ void take_rows(Word (&done)[2], StreamSums<kBlocks, kSpan>& sums) {
-  using Sums = StreamSums<kBlocks, kSpan>;
-  const float(&first)[4] = sums.rows[Sums::pair(kStep, kSpan - 1)];
-  const float(&second)[4] = sums.rows[Sums::pair(kStep, kSpan - 2)];
-  done[0] = pack<E>(first[0] + sums.last[0], first[1] + sums.last[1]);
-  done[1] = pack<E>(second[0] + first[2], second[1] + first[3]);
-  sums.last[0] = second[2], sums.last[1] = second[3];
 }
 
 /// A warp at work on its segment, group after group.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
 class SegmentStream {
  public:
-  __device__ SegmentStream(const ConvolutionBackwardArgs& args, const StreamSegment& segment,
-                           const GroupPlaces& places, Number* ring)
+  __device__ SegmentStream(const ConvolutionBackwardArgs& args, const RowSegment& segment,
+                           const GroupPlaces& places, const SharedPlace& ring)
       : args_(args),
         segment_(segment),
-        places_(places),
+        places_(places, args.source, segment),
         ring_(ring),
         lanes_(ring, args.window.halo),
-        copies_(args, segment, places, ring),
+        copies_(args, segment, places_, ring),
         target_(args, segment),
-        softmax_(args, segment, ring, ring + kRingNumbers) {}
+        softmax_(args, segment, ring) {}
 
   __device__ void run(StreamSums<kBlocks, kSpan>& sums) {
     const int end = segment_.end_row + kSpan;  // all that the last row of X meets lies above
-    clear_rows(ring_ + (kRingRows - 2) * kRingPitch, 2);
-    copies_.start(0, 0);
-    copies_.start(1, kGroupBytes);
-    for (int row = segment_.first_row, group = 0; row < end; row += kGroupRows, ++group) {
-      wait_for_copies<1>();
+    clear_last_row(ring_ + Ring::before(0));
+#pragma unroll
+    for (int n = 0; n < Ring::kAhead; ++n) {
+      copies_.start(segment_.first_row + n * kGroupRows, n * kSlotBytes,
+                    lanes_.own + n * kSlotBytes);
+    }
+    for (int row = segment_.first_row; row < end; row += kGroupRows) {
+      wait_for_copies<Ring::kAhead - 1>();
       __syncwarp();
-      copies_.start(group + 2,
-                    place_ < kRingBytes / 2 ? place_ + kRingBytes / 2 : place_ - kRingBytes / 2);
-      const bool edge = row < segment_.first_key + kTileKeys + (kBlocks - 1) * kChunk;
-      if (!edge && target_.holds(row - kBehind)) {
-        take_group<true>(sums, row, group, false);
+      const int free = Ring::template after<Ring::kAhead>(place_);
+      copies_.start(row + Ring::kAhead * kGroupRows, free, lanes_.own + (free - place_));
+      const bool at_diagonal =
+                     in_register(row) - segment_.first_key < kSegmentKeys + (kBlocks - 1) * kChunk,
+                 is_cut = row < segment_.end_row && row + kGroupRows > segment_.end_row;
+      if (!at_diagonal && !is_cut) {
+        take_group<true>(sums, row);
       } else {
-        take_group<false>(sums, row, group, edge);
+        take_group<false>(sums, row);
       }
-      const int further =
-          place_ + kGroupBytes == kRingBytes ? kGroupBytes - kRingBytes : kGroupBytes;
-      place_ += further, lanes_ += further;
+      const int next = Ring::template after<1>(place_);
+      lanes_ += next - place_, place_ = next;
     }
     wait_for_copies<0>();
   }
@@ -190,58 +161,82 @@ class SegmentStream {
  private:
   static constexpr bool kWeights = kKind == MapKind::SoftmaxWeights,
                         kGradient = kKind == MapKind::ScoresBeforeSoftmax;
+  using Ring = StreamRing<kGradient>;
   using Softmax =
       std::conditional_t<kWeights, StreamWeights<E, kSpan>,
                          std::conditional_t<kGradient, StreamGradient<E, kBlocks>, NoSoftmax>>;
   static constexpr int kBehind = kSpan - 1;  // the first row that a group completes, before its own
 
-  /// `kPlain`: nothing is to be masked, and all rows that the group completes are the segment's.
+  /// `kPlain`: nothing is to be masked, and the segment has all rows of the group, or none.
   template <bool kPlain>
-  __device__ void take_group(StreamSums<kBlocks, kSpan>& sums, int row, int group, bool edge) {
-    if constexpr (kWeights) softmax_.make(copies_.own_pieces(place_), group);
-    if constexpr (kGradient) softmax_.make(copies_, place_, group);
-    if (!kPlain && edge) {
+  __device__ void take_group(StreamSums<kBlocks, kSpan>& sums, int row) {
+    if constexpr (kWeights || kGradient) {
+      softmax_.template make<kPlain>(lanes_.own, place_, row);
       __syncwarp();
-      mask_rows<kBlocks>(ring_ + place_ / kNumberBytes, row - segment_.first_key,
-                         args_.window.halo);
     }
-    if (kWeights || kGradient || !kPlain) __syncwarp();
-    Word* const before = target_.in(before_) + kGroupRows * kMapRowNumbers / 2;
-    before_ = places_[group];
-    Word* const here = target_.in(before_);
-    const StepPlaces first(lanes_, place_ == 0);
-    for_each_step([&](auto step) {
-      constexpr int kStep = decltype(step)::value, kDone = 2 * kStep - kBehind;
-      add_to_rows<E, kStep>(sums, lanes_, first);
-      add_to_taps<E, kStep, !kWeights>(sums, lanes_, first);
-      Word done[2];
-      take_rows<E, kStep>(done, sums);
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        Word* const to = (kDone + r < 0 ? before : here) + (kDone + r) * (kMapRowNumbers / 2);
-        if (kPlain || target_.keep(done[r], row + kDone + r)) *to = done[r];
-        if constexpr (kWeights) softmax_.keep(done[r], 2 * kStep + r);
+    if (!kPlain) {
+      mask_rows<kBlocks>(ring_ + place_, row - segment_.first_key, args_.window.halo);
+      __syncwarp();
+    }
+    Word* const before = target_.in(places_(before_)) + kGroupRows * StreamTarget::kRowWords;
+    before_ = places_.group(row);
+    Word* const here = target_.in(places_(before_));
+    const FirstThirds first(lanes_, Ring::before(place_) - place_);
+    const int past = target_.past(row);
+    for_each_row([&](auto number) {
+      constexpr int kRow = decltype(number)::value, kDone = kRow - kBehind;
+      add_to_rows<E, kRow>(sums, lanes_, first);
+      add_to_taps<E, kRow, !kWeights>(sums, lanes_, first);
+      if (kDone < 0) {
+        write<kPlain, kRow>(sums.rows[kBehind], before, row, past, row > segment_.first_row);
+      } else {
+        write<kPlain, kRow>(sums.rows[kBehind], here, row, past, row < segment_.end_row);
       }
+      // Stores stay above: where they sink below later rows, these lack the registers.
+      if (kRow % 2 == 1) __syncwarp();
     });
-    if constexpr (kWeights) softmax_.store_dots(group, place_);
+    if constexpr (kWeights) softmax_.store_dots(row, place_);
+  }
+
+  /// The row that row kRow of the group from `row` on has completed, its sums to `group`, the group
+  /// that it is in. `past`: of row `row`; `is_inside`: without any test by key.
+  template <bool kPlain, int kRow>
+  __device__ void write(const float (&sums)[4], Word* group, int row, int past,
+                        bool is_inside) const {
+    constexpr int kDone = kRow - kBehind;
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+      Word done = pack<E>(sums[2 * tile], sums[2 * tile + 1]);
+      const int key = past + tile * kTileKeys - kDone;
+      if (!kPlain) done = keep_pair(done, key <= 0, key < 0);
+      if (kPlain ? is_inside : target_.has(row + kDone, tile)) {
+        group[kDone * StreamTarget::kRowWords + tile * StreamTarget::kTileWords] = done;
+      }
+      if constexpr (kWeights) softmax_.keep(done, kRow, tile);
+    }
   }
 
   const ConvolutionBackwardArgs& args_;
-  const StreamSegment& segment_;
-  const GroupPlaces& places_;
-  Number* const ring_;
+  const RowSegment& segment_;
+  const SegmentPlaces places_;
+  const SharedPlace ring_;
   StreamLanes lanes_;
   const StreamCopies<kBlocks, kGradient> copies_;
   const StreamTarget target_;
   Softmax softmax_;
-  int place_ = 0;        // of the present group in the ring, in bytes
+  int place_ = 0;        // of the present slot, in bytes
   unsigned before_ = 0;  // where the group before lies in a map
 };
 
 /// Adds the diagonals of a warp's sums to its slot, in a fixed order. `scratch` is its ring.
 template <int kBlocks, int kSpan>
-__device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums, float* scratch, float* slot,
-                            int query_span, const KeyWindow& window) {
+__device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums,
+                            const ConvolutionBackwardArgs& args, float* scratch, int map) {
+  const int query_span = args.query_span;
+  const KeyWindow& window = args.window;
+  const int block = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
+  float* slot =
+      args.sums + (static_cast<std::size_t>(map) * args.slots + block) * query_span * window.span;
   constexpr int kSquare = 8 * kBlocks * 8;
   const Lane lane = lane_place();
   __syncwarp();
@@ -252,7 +247,7 @@ __device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums, float* scrat
     for (int a = 0; a < kSpan; ++a) scratch[a * kSquare + half * 64 + place] = sums.taps[a][e];
 #pragma unroll
     for (int n = 0; n < StreamSums<kBlocks, kSpan>::kTails; ++n) {
-      scratch[(2 * n + half) * kSquare + 128 + place] = sums.tails[n][e];
+      scratch[(2 * n + 1 - half) * kSquare + 128 + place] = sums.tails[n][e];
     }
   }
   __syncwarp();
@@ -267,6 +262,14 @@ __device__ void finish_taps(const StreamSums<kBlocks, kSpan>& sums, float* scrat
   }
 }
 
+/// A warp of a block, and its map: made where they are asked for.
+struct StreamWarp {
+  __device__ static int number() {
+    return __shfl_sync(0xFFFFFFFFu, in_register(static_cast<int>(threadIdx.x)) / kWarp, 0);
+  }
+  __device__ static int map() { return static_cast<int>(blockIdx.z) * kStreamWarps + number(); }
+};
+
 /// Blocks a multiprocessor that registers must leave room for: as many as do without spills.
 template <int kSpan>
 constexpr int kStreamBlocks =
@@ -276,8 +279,8 @@ constexpr int kStreamBlocks =
     kSpan > 2 ? 3 : 4;
 #endif
 
-/// Grid: (key tiles, segments of rows, maps by kStreamWarps): the warps of a block have as much to
-/// do, each in a map of its own.
+/// Grid: (pairs of key tiles, segments of rows, maps by kStreamWarps): the warps of a block have as
+/// much to do, each in a map of its own.
 template <class E, int kBlocks, int kSpan, MapKind kKind>
 __global__ void __launch_bounds__(kStreamThreads, kStreamBlocks<kSpan>)
     convolution_streamed_kernel(const ConvolutionBackwardArgs args) {
@@ -285,7 +288,8 @@ __global__ void __launch_bounds__(kStreamThreads, kStreamBlocks<kSpan>)
   const Extent& extent = args.extent;
   const int begin = extent.rows.begin + static_cast<int>(blockIdx.y) * args.block_rows;
   const int end = min(begin + args.block_rows, extent.rows.end);
-  const int tile = static_cast<int>(blockIdx.x), first_row = max(begin, tile * kTileKeys);
+  const int first_key = static_cast<int>(blockIdx.x) * kSegmentKeys,
+            first_row = max(begin, first_key);
   if (first_row >= end) return;
   Number* const shared = dynamic_shared<Number>();
   constexpr int kOfWarp = stream_numbers(kKind == MapKind::ScoresBeforeSoftmax);
@@ -293,23 +297,20 @@ __global__ void __launch_bounds__(kStreamThreads, kStreamBlocks<kSpan>)
                            reinterpret_cast<unsigned*>(shared + kStreamWarps * kOfWarp),
                            kStreamGroups);
   __syncthreads();
-  const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0),
-            map = static_cast<int>(blockIdx.z) * kStreamWarps + warp;
-  if (map >= extent.maps) return;
-  Number* const ring = shared + warp * kOfWarp;
-  const StreamSegment segment = {map, tile, tile * kTileKeys, first_row, end};
+  const StreamWarp warp;
+  if (warp.map() >= extent.maps) return;
+  const RowSegment segment = {warp.map(), first_key, first_row, end};
   StreamSums<kBlocks, kSpan> sums;
-  load_bands(sums.band, args, map % extent.heads);
-  SegmentStream<E, kBlocks, kSpan, kKind>(args, segment, places, ring).run(sums);
-  const int block = static_cast<int>(blockIdx.y) * args.strips + static_cast<int>(blockIdx.x);
-  float* slot = args.sums + (static_cast<std::size_t>(map) * args.slots + block) * args.query_span *
-                                args.window.span;
-  finish_taps(sums, reinterpret_cast<float*>(ring), slot, args.query_span, args.window);
+  load_bands(sums.band, args, warp.map() % extent.heads);
+  SegmentStream<E, kBlocks, kSpan, kKind>(args, segment, places,
+                                          SharedPlace(shared + warp.number() * kOfWarp))
+      .run(sums);
+  finish_taps(sums, args, reinterpret_cast<float*>(shared + warp.number() * kOfWarp), warp.map());
 }
 
 template <class E, int kBlocks, int kSpan, MapKind kKind>
 void launch_streamed(const ConvolutionBackwardArgs& args, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(args.extent.last_key_tiles()),
+  const dim3 grid(static_cast<unsigned>(ceil_div(args.extent.rows.end, kSegmentKeys)),
                   static_cast<unsigned>(ceil_div(args.extent.rows.size(), args.block_rows)),
                   static_cast<unsigned>(ceil_div(args.extent.maps, kStreamWarps)));
   const auto kernel = convolution_streamed_kernel<E, kBlocks, kSpan, kKind>;

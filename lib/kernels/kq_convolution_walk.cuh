@@ -82,8 +82,7 @@ __device__ inline void step_down_rows(WalkedRows& done, WalkSums<kBlocks, kSpan>
 
 /// A warp's walk down its segment, from the rows above that it reads on.
 template <int kBlocks, int kSpan, MapKind kKind, class E>
-__device__ void walk_segment(Number* ring, const ConvolutionArgs& args,
-                             const WalkSegment& segment) {
+__device__ void walk_segment(Number* ring, const ConvolutionArgs& args, const RowSegment& segment) {
   WalkSums<kBlocks, kSpan> sums;
   load_bands(sums.band, args, segment.map % args.extent.heads);
   const int begin = max(segment.first_row - kGroupRows, 0);
@@ -128,7 +127,8 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)
   const Extent& extent = args.extent;
   const int begin = extent.rows.begin + static_cast<int>(blockIdx.y) * segment_rows;
   const int end = min(begin + segment_rows, extent.rows.end);
-  const int first_key = static_cast<int>(blockIdx.x) * kWalkKeys, first_row = max(begin, first_key);
+  const int first_key = static_cast<int>(blockIdx.x) * kSegmentKeys,
+            first_row = max(begin, first_key);
   const int warp = __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0),
             map = static_cast<int>(blockIdx.z) * kWalkWarps + warp;
   if (first_row >= end || map >= extent.maps) return;
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kWalkThreads, kWalkBlocks)
 template <int kBlocks, int kSpan, MapKind kKind, class E>
 void launch_walk(const ConvolutionArgs& args, cudaStream_t stream) {
   const Extent& extent = args.extent;
-  const int columns = ceil_div(extent.rows.end, kWalkKeys),
+  const int columns = ceil_div(extent.rows.end, kSegmentKeys),
             segment_rows = walked_rows(extent.rows.size(), extent.maps * columns);
   const dim3 grid(static_cast<unsigned>(columns),
                   static_cast<unsigned>(ceil_div(extent.rows.size(), segment_rows)),

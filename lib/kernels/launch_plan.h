@@ -48,12 +48,12 @@ MTA_HOST_DEVICE constexpr int segment_rows(int rows, int columns, int shortest, 
   }
   return segment;
 }
-/// Of the streamed convolution's backward, columns of 64 keys: several warps for each place that
+/// Of the streamed convolution's backward, columns of 128 keys: several warps for each place that
 /// the card has.
-MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int tiles) {
-  return segment_rows(rows, tiles, 64, 2560);
+MTA_HOST_DEVICE constexpr int streamed_rows(int rows, int columns) {
+  return segment_rows(rows, columns, 64, 2560);
 }
-/// Of its forward, columns of 128 keys: a warp is done sooner, and the last ones run alone.
+/// Of its forward: a warp is done sooner, and the last ones run alone.
 MTA_HOST_DEVICE constexpr int walked_rows(int rows, int columns) {
   return segment_rows(rows, columns, 32, 6000);
 }

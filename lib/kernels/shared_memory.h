@@ -96,29 +96,25 @@ MTA_HOST_DEVICE constexpr bool rows_fit_a_warp(int query_span, const KeyWindow& 
 }
 constexpr int kStreamWarps = 4;  // of a block, a map each
 constexpr int kStreamThreads = 32 * kStreamWarps;
-/// A warp's ring: groups of rows, each 64 keys of X, then dY with its halo, in whole 32-byte
-/// sectors.
-constexpr int kRingGroups = 4;
-constexpr int kRingPitch = kTileKeys + loaded_columns(kMaxStreamedBlocks) + 2 * kChunk;
-constexpr int kRingNumbers = kRingGroups * kGroupRows * kRingPitch;
-/// After it, for the dots: a group's rows of dP, padded so that two rows of half a line each use
-/// all banks once.
-constexpr int kScratchPitch = kTileKeys + 4 * kChunk;
-constexpr int kStreamScratch = kGroupRows * kScratchPitch;
-/// Where dY is made of M and dP, instead: M's rows in a ring of their own. A row begins with room,
-/// so that the tile's own keys stand at whole sectors, and its right halo may reach into the next
-/// row's; hence the numbers after the last one.
-constexpr int kMixedPitch = loaded_columns(kMaxStreamedBlocks);
-constexpr int kMixedNumbers = kRingGroups * kGroupRows * kMixedPitch + 2 * kChunk;
+/// A warp's ring backward: slots of eight rows, the one before, the present one and those on their
+/// way; in a slot X's rows, then dY's. A row of 128 keys has room before it, for its left halo and
+/// the right halo of the row before, so that its own keys stand at whole 32-byte sectors. Where dY
+/// is made of M and dP the ring is followed by M's rows, of the present slot and the next.
+MTA_HOST_DEVICE constexpr int ring_groups(bool with_mixed) { return with_mixed ? 3 : 4; }
+constexpr int kHaloRoom = (kMaxStreamedBlocks - 1) * kChunk;
+constexpr int kRingPitch = kSegmentKeys + kHaloRoom;
+constexpr int kSlotNumbers = 2 * kGroupRows * kRingPitch + kHaloRoom;
+constexpr int kMixedGroups = ring_groups(true) - 1;
+constexpr int kMixedNumbers = kMixedGroups * kGroupRows * kRingPitch + kHaloRoom;
 MTA_HOST_DEVICE constexpr int stream_numbers(bool with_mixed) {
-  return kRingNumbers + (with_mixed ? kMixedNumbers : kStreamScratch);
+  return ring_groups(with_mixed) * kSlotNumbers + (with_mixed ? kMixedNumbers : 0);
 }
 /// Groups from a segment's first on that are asked for: its own, and what the ring runs ahead.
-constexpr int kStreamGroups = kLongestSegment / kGroupRows + kRingGroups;
+constexpr int kStreamGroups = kLongestSegment / kGroupRows + ring_groups(false);
 /// What each warp has, which its sums follow, and the places of groups.
 MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
   constexpr int kSums = kWordBytes * kMaxStreamedSpan * 8 * kMaxStreamedBlocks * 8;
-  static_assert(kSums <= kNumberBytes * kRingNumbers);
+  static_assert(kSums <= kNumberBytes * stream_numbers(false));
   return kStreamWarps * kNumberBytes * stream_numbers(with_mixed) + kWordBytes * kStreamGroups;
 }
 
@@ -126,9 +122,8 @@ MTA_HOST_DEVICE constexpr int streamed_shared_bytes(bool with_mixed) {
 /// sectors: the one before, the present one and two on their way.
 constexpr int kWalkWarps = 4;  // of a block, a map each
 constexpr int kWalkThreads = 32 * kWalkWarps;
-constexpr int kWalkKeys = 2 * kTileKeys;
 constexpr int kWalkGroups = 4;
-constexpr int kWalkPitch = kWalkKeys + (kMaxStreamedBlocks - 1) * kChunk;
+constexpr int kWalkPitch = kSegmentKeys + (kMaxStreamedBlocks - 1) * kChunk;
 constexpr int kWalkNumbers = kWalkGroups * kGroupRows * kWalkPitch + 2 * kChunk;
 MTA_HOST_DEVICE constexpr int walked_shared_bytes() {
   return kWalkWarps * kNumberBytes * kWalkNumbers;

@@ -17,10 +17,11 @@ constexpr int kFusedRows = 32;            // of a block that convolves and mixes
 constexpr int kMapRows = 16;              // of a tile in memory
 constexpr int kGroupRows = kMapRows / 2;  // that a warp copies at a time where rows stream
 constexpr int kChunk = 8;                 // keys in 16 bytes: the unit of loads and of column halos
-constexpr int kLongestSegment = 256;      // of rows that a warp of the streamed convolution walks
-constexpr int kMixingWarps = 4;           // of a mixing block: each takes every fourth of its rows
-constexpr int kLagUnit = 16;              // lags of stages are multiples of the matrix unit's rows
-constexpr int kMaxBlocks = 6;             // of a key window: c_k = 32 with the worst padding
+constexpr int kSegmentKeys = 2 * kTileKeys;  // of the rows that a warp of a streamed convolution
+constexpr int kLongestSegment = 256;         // walks, and how many rows these are at most
+constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
+constexpr int kLagUnit = 16;     // lags of stages are multiples of the matrix unit's rows
+constexpr int kMaxBlocks = 6;    // of a key window: c_k = 32 with the worst padding
 constexpr int kBuiltBlocks[] = {2, 3, kMaxBlocks};  // that a convolution is built for
 constexpr int kBuiltParts[] = {1, 2, 4};            // 16-head blocks that a mixing is built for
 

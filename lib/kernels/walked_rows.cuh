@@ -9,12 +9,6 @@
 
 namespace mta::kernels {
 
-/// What a warp has to do: rows first_row..end_row-1 of the two key tiles from first_key on.
-/// first_row is a multiple of kMapRows.
-struct WalkSegment {
-  int map, first_key, first_row, end_row;
-};
-
 /// Where eight rows begin in the maps of a launch, which all have one shape: in pieces of 16 bytes
 /// from the map's key 0 on.
 class WalkPlaces {
@@ -49,8 +43,8 @@ __device__ inline int walked_thirds() {
 /// of what lies beside them.
 template <int kBlocks>
 struct WalkPieces {
-  static constexpr int kHalo = kBlocks - 1;           // pieces of a row beside the tiles
-  static constexpr int kPieces = kWalkKeys / kChunk;  // of a row of the tiles
+  static constexpr int kHalo = kBlocks - 1;              // pieces of a row beside the tiles
+  static constexpr int kPieces = kSegmentKeys / kChunk;  // of a row of the tiles
   static constexpr int kRowsAPass = kWarp / kPieces;
   int row, key, halo_row, halo_key;
   int column, halo_column;  // from a row's first loaded key on
@@ -62,7 +56,7 @@ struct WalkPieces {
     key = first_key - halo + column;
     halo_row = lane / kHalo % kGroupRows;
     halo_column = lane % kHalo * kChunk;
-    if (halo_column >= halo) halo_column += kWalkKeys;
+    if (halo_column >= halo) halo_column += kSegmentKeys;
     halo_key = first_key - halo + halo_column;
     has_halo = lane < kGroupRows * kHalo && halo_key >= 0;
   }
@@ -77,7 +71,7 @@ class WalkInput {
 
  public:
   /// `begin`: the first row that is asked for.
-  __device__ WalkInput(const ConvolutionArgs& args, const WalkSegment& segment, int begin,
+  __device__ WalkInput(const ConvolutionArgs& args, const RowSegment& segment, int begin,
                        Number* ring)
       : args_(args),
         segment_(segment),
@@ -141,7 +135,7 @@ class WalkInput {
   }
   /// Are rows row.. all of the segment, and all loaded keys causal?
   __device__ bool is_whole(int row) const {
-    return row >= segment_.first_key + kWalkKeys + Pieces::kHalo * kChunk &&
+    return row >= segment_.first_key + kSegmentKeys + Pieces::kHalo * kChunk &&
            row + kGroupRows <= segment_.end_row;
   }
   template <class Has>
@@ -189,7 +183,7 @@ class WalkInput {
   }
 
   const ConvolutionArgs& args_;
-  const WalkSegment& segment_;
+  const RowSegment& segment_;
   Pieces pieces_;
   Number *ring_, *own_, *halo_;
   SharedPlace own_target_, halo_target_;
@@ -234,7 +228,7 @@ __device__ inline float exponentials(Word word, float maximum) {
 template <MapKind kKind, class E>
 class WalkOutput {
  public:
-  __device__ WalkOutput(const ConvolutionArgs& args, const WalkSegment& segment)
+  __device__ WalkOutput(const ConvolutionArgs& args, const RowSegment& segment)
       : args_(args),
         segment_(segment),
         target_(reinterpret_cast<Word*>(map_tiles(args.target, segment.map) +
@@ -353,7 +347,7 @@ class WalkOutput {
   }
 
   const ConvolutionArgs& args_;
-  const WalkSegment& segment_;
+  const RowSegment& segment_;
   Word* target_;
 };
 

@@ -4,6 +4,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace mta::kernels {
@@ -19,6 +20,11 @@ constexpr int kWarp = 32;
 /// a loop.
 __device__ inline int in_register(int x) {
   asm volatile("" : "+r"(x));
+  return x;
+}
+
+__device__ inline std::ptrdiff_t in_register(std::ptrdiff_t x) {
+  asm volatile("" : "+l"(x));
   return x;
 }
 

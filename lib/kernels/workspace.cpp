@@ -240,9 +240,9 @@ ConvolutionBlocks convolution_blocks(const Problem& p, const Convolution& conv,
   if (!gradients_stream(p, conv)) {
     return {false, kTileRows, plan.launch.convolution_keys, convolution_sum_slots(plan)};
   }
-  const int warps_a_row = plan.batch_group * plan.head_group * plan.key_tiles;
-  const int rows = streamed_rows(plan.rows, warps_a_row), keys = kTileKeys;
-  return {true, rows, keys, ceil_div(plan.rows + kSpareRows, rows) * ceil_div(plan.keys(), keys)};
+  const int keys = kSegmentKeys, columns = ceil_div(plan.keys(), keys),
+            rows = streamed_rows(plan.rows, plan.batch_group * plan.head_group * columns);
+  return {true, rows, keys, ceil_div(plan.rows + kSpareRows, rows) * columns};
 }
 
 bool mixing_alone(const Problem& p) {

@@ -117,8 +117,11 @@ TEST(SharedMemory, IsWhatTheLayoutsTake) {
 
   EXPECT_EQ(convolution_backward_shared_bytes(6, 16),
             4 * (79 * 104 + 64 * 72) + 4 * (16 * 64 + 64));
-  EXPECT_EQ(streamed_shared_bytes(false), 4 * 2 * (32 * (64 + 80 + 16) + 8 * 96) + 4 * (32 + 4));
-  EXPECT_EQ(streamed_shared_bytes(true), 4 * 2 * (32 * (64 + 80 + 16 + 80) + 16) + 4 * (32 + 4));
+  // Slots of eight rows of X and of dY, 128 keys and room for their halo: four, or three and two of
+  // M's rows.
+  EXPECT_EQ(streamed_shared_bytes(false), 4 * 2 * 4 * (2 * 8 * 144 + 16) + 4 * (32 + 4));
+  EXPECT_EQ(streamed_shared_bytes(true),
+            4 * 2 * (3 * (2 * 8 * 144 + 16) + 2 * 8 * 144 + 16) + 4 * (32 + 4));
   EXPECT_EQ(fused_shared_bytes(3, 6),
             2 * 16 * 187 * 16);  // 37 rows of 80, an odd number of sectors
   EXPECT_EQ(fused_shared_bytes(2, 3), 2 * 16 * 155 * 16);

@@ -57,9 +57,9 @@ TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
   const WorkspacePlan plan = workspace_plan(p, Direction::Backward, std::size_t{1} << 30);
   EXPECT_EQ(plan.rows, 128);
   EXPECT_EQ(convolution_sum_slots(plan), 3 * 6);  // 160 rows in tiles of 64, 1,024 keys in strips
-  EXPECT_EQ(plan.blocks_before.slots, 3 * 16);    // streamed: 64 rows by 64 keys
+  EXPECT_EQ(plan.blocks_before.slots, 3 * 8);     // streamed: 64 rows by 128 keys
   EXPECT_EQ(mixing_sum_slots(plan), 4 * 16);      // fused, 128 rows by 32; alone only 14 * 4
-  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 48 * 66 + 64 * 256));
+  EXPECT_GE(plan.sums_end - plan.sums_begin, 2 * sizeof(float) * (16 * 24 * 66 + 64 * 256));
   p.causality = Causality::Exact;
   EXPECT_EQ(workspace_plan(p, Direction::Backward, std::size_t{1} << 30).blocks_after.slots, 18);
 }
@@ -96,9 +96,9 @@ TEST(WorkspacePlan, StripsMatterWhereAConvolutionWorksByTiles) {
 }
 
 TEST(LaunchPlan, StreamedSegmentsAreLongWhereTheCardIsFull) {
-  EXPECT_EQ(streamed_rows(2048, 64 * 32), 256);
-  EXPECT_EQ(streamed_rows(1024, 64 * 16), 128);
-  EXPECT_EQ(streamed_rows(512, 64 * 8), 64);
+  EXPECT_EQ(streamed_rows(2048, 64 * 16), 256);
+  EXPECT_EQ(streamed_rows(1024, 64 * 8), 64);
+  EXPECT_EQ(streamed_rows(512, 64 * 4), 64);
   EXPECT_EQ(streamed_rows(64, 1), 64);
 }
 
