@@ -1,5 +1,5 @@
-// Stage: a kq convolution and the head mixing that follows it, forward, in one kernel: before the
-// softmax from S, after it from M.
+// Stage: a kq convolution and the head mixing that follows it, in one kernel, by tiles: before the
+// softmax from S, after it from M. Forward where blocks cannot walk (convolved_mixing_walk.cuh).
 //
 // A block makes 32 rows x 64 keys of all heads of one mixing unit (16, or fewer). Shared memory has
 // the input of every head with its halo:
@@ -18,10 +18,8 @@
 
 namespace mta::kernels {
 
-/// Warps of a block. Forward each has one head to convolve and two rows to mix: the more warps, the
-/// less they wait. Where registers do not allow it (backward, and where rows do not stream) each
-/// has two heads and four rows.
-constexpr int kFusedWarps = 16, kFewFusedWarps = 8;
+/// Warps of a block: each has two heads to convolve and four rows to mix.
+constexpr int kFusedWarps = 8;
 
 /// Where a block stands; made anew for step 3 rather than kept in registers.
 struct FusedPlace {
@@ -49,27 +47,35 @@ __device__ inline std::ptrdiff_t fused_row(const MapView& view, const FusedPlace
          row_place(row);
 }
 
+/// Writes a row of a tile, of which `heads` are the unit's; `offset` is of this lane's head g, key
+/// group q, from the maps' data on.
+__device__ inline void store_points(const MapView& view, std::ptrdiff_t offset,
+                                    const Points& points, int heads) {
+  Number* row = view.data + offset;
+  const int left = heads - lane_place().g;
+  if (left > 0) {
+    store_piece(row, points.chunk[0]);
+    store_piece(row + 4 * kChunk, points.chunk[1]);
+  }
+  row += 8 * view.numbers;
+  if (left > 8) {
+    store_piece(row, points.chunk[2]);
+    store_piece(row + 4 * kChunk, points.chunk[3]);
+  }
+}
+
 /// Where a lane writes its outputs of rows: heads g and g+8, the tile's key groups q and q+4.
 struct FusedStore {
   std::ptrdiff_t offset;  // of head g, key group q of the first row, from the maps' data on
-  int heads;              // of the unit, from head g on
+  int heads;              // of the unit
   /// Of rows from row r of the block on, to a multiple of kMapRows.
   __device__ FusedStore(const MapView& view, const FusedPlace& place, int r)
       : offset(fused_row(view, place, place.first_map + lane_place().g, r) +
                lane_place().q * kChunk),
-        heads(place.unit.heads.out_count - lane_place().g) {}
+        heads(place.unit.heads.out_count) {}
   /// The n-th row.
   __device__ void operator()(const MapView& view, int n, const Points& points) const {
-    Number* row = view.data + offset + n * kTileKeys;
-    if (heads > 0) {
-      store_piece(row, points.chunk[0]);
-      store_piece(row + 4 * kChunk, points.chunk[1]);
-    }
-    row += 8 * view.numbers;
-    if (heads > 8) {
-      store_piece(row, points.chunk[2]);
-      store_piece(row + 4 * kChunk, points.chunk[3]);
-    }
+    store_points(view, offset + n * kTileKeys, points, heads);
   }
 };
 
@@ -159,12 +165,12 @@ __device__ inline void convolve_in_place(Number* tile, Number* target, const Wor
   }
 }
 
-/// Step 1: the unit's heads, convolved, in shared memory. A warp takes every kWarps-th head; heads
+/// Step 1: the unit's heads, convolved, in shared memory. A warp takes every eighth head; heads
 /// that the unit does not have are zero.
-template <int kBlocks, MapKind kKind, FusedRows kRows, int kWarps>
+template <int kBlocks, MapKind kKind, FusedRows kRows>
 __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
                               const FusedPlace& place) {
-  constexpr int kHeads = kUnitHeads / kWarps;
+  constexpr int kHeads = kUnitHeads / kFusedWarps;
   const Extent& extent = args.extent;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, halo_rows = args.query_span - 1,
             loaded_key = place.first_key - args.window.halo, heads = place.unit.heads.in_count,
@@ -173,14 +179,14 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
                                  extent.rows.end, loaded_key, extent.tokens, extent.reach);
 #pragma unroll
   for (int n = 0; n < kHeads; ++n) {
-    const int head = warp + n * kWarps;
+    const int head = warp + n * kFusedWarps;
     stream.start(shared + head * head_numbers + lead,
                  map_tiles(args.source, place.first_map + (head < heads ? head : 0)), head < heads);
     commit_copies();
   }
 #pragma unroll 1
   for (int n = 0; n < kHeads; ++n) {
-    const int head = warp + n * kWarps;
+    const int head = warp + n * kFusedWarps;
     Number* const tile = shared + head * head_numbers + lead;
     const int map = place.first_map + (head < heads ? head : 0);
     const RowNumbers lse2 =
@@ -206,28 +212,30 @@ __device__ void convolve_unit(Number* shared, int head_numbers, const ConvolvedM
   }
 }
 
-/// Dropout on A of one row, in output layout.
+/// Dropout on A of one row, in output layout: one piece after the other, as the random numbers take
+/// many registers.
 template <class E>
-__device__ inline void drop_outputs(Points& points, const DropoutArgs& dropout,
-                                    const FusedPlace& place, int heads, int row) {
+__device__ inline void drop_row(Points& points, const DropoutArgs& dropout, const MixingPlace& unit,
+                                int heads, int row, int first_key) {
   DropoutArgs own = dropout;
   auto low = static_cast<Word>(own.seed), high = static_cast<Word>(own.seed >> 32);
   asm volatile("" : "+r"(low), "+r"(high));  // keeps the generator's ten keys out of registers
   own.seed = static_cast<std::uint64_t>(high) << 32 | low;
 #pragma unroll
   for (int n = 0; n < 4; ++n) {
-    const int key = place.first_key + 8 * lane_place().q + n % 2 * 32;
-    points.chunk[n] = drop<E>(points.chunk[n], own, output_map(place.unit, heads, n / 2), row, key);
+    const int lane = own_lane(), key = first_key + 8 * (lane % 4) + n % 2 * 32,
+              map = unit.batch * heads + unit.heads.out_first + lane / 4 + n / 2 * 8;
+    points.chunk[n] = drop<E>(points.chunk[n], own, map, row, key);
   }
 }
 
 /// Step 3: M or A of this warp's rows. The other warps' heads must have been written.
-template <int kBlocks, MapKind kKind, class E, FusedRows kRows, int kWarps>
+template <int kBlocks, MapKind kKind, class E, FusedRows kRows>
 __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixingArgs& args,
                          const FusedPlace& place) {
   const int heads = args.extent.heads;
   const WeightBlock w = load_weights(args.weights + place.unit.unit * kMixingBlock);
-  constexpr int kRowsEach = kFusedRows / kWarps;
+  constexpr int kRowsEach = kFusedRows / kFusedWarps;
   const int first_row = static_cast<int>(threadIdx.x) / kWarp * kRowsEach,
             above = first_convolved_row<kRows>(args.query_span);
   const FusedStore store(args.target, place, first_row);
@@ -244,16 +252,13 @@ __device__ void mix_rows(Number* shared, int head_numbers, const ConvolvedMixing
     Points out = mix_convolved<E>(w, corner);
     keep_causal_outputs(out, row, place.first_key);
     if (kKind == MapKind::SoftmaxWeights && args.dropout.threshold > 0)
-      drop_outputs<E>(out, args.dropout, place, heads, row);
+      drop_row<E>(out, args.dropout, place.unit, heads, row, place.first_key);
     store(args.target, n, out);
     if (kKind == MapKind::Scores && args.statistics.partials != nullptr) {
       store_mixed_partials(out, args.statistics, place.unit, heads, row, place.first_key);
     }
   }
 }
-
-template <FusedRows kRows>
-constexpr int kForwardWarps = kRows == FusedRows::Streamed ? kFusedWarps : kFewFusedWarps;
 
 /// Blocks a multiprocessor that registers must leave room for: windows of 3 blocks are fused from
 /// compute capability 9.0 on only.
@@ -268,17 +273,16 @@ constexpr int kFusedForwardBlocks =
 /// M = W conv(S) with its row statistics, or A = dropout(W conv(exp(M - lse))). Grid: (key tiles,
 /// row tiles of 32, batch x units).
 template <int kBlocks, MapKind kKind, class E, FusedRows kRows>
-__global__ void __launch_bounds__(kForwardWarps<kRows>* kWarp, kFusedForwardBlocks<kBlocks>)
+__global__ void __launch_bounds__(kFusedWarps* kWarp, kFusedForwardBlocks<kBlocks>)
     convolved_mixing_kernel(const ConvolvedMixingArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
-  constexpr int kWarps = kForwardWarps<kRows>;
-  convolve_unit<kBlocks, kKind, kRows, kWarps>(shared, head_numbers, args, place);
+  convolve_unit<kBlocks, kKind, kRows>(shared, head_numbers, args, place);
   __syncthreads();
-  mix_rows<kBlocks, kKind, E, kRows, kWarps>(shared, head_numbers, args, fused_place(args));
+  mix_rows<kBlocks, kKind, E, kRows>(shared, head_numbers, args, fused_place(args));
 }
 
 inline dim3 fused_grid(const ConvolvedMixingArgs& args) {
@@ -289,48 +293,16 @@ inline dim3 fused_grid(const ConvolvedMixingArgs& args) {
 }
 
 template <int kBlocks>
-void launch_fused(void (*kernel)(ConvolvedMixingArgs), int warps, const ConvolvedMixingArgs& args,
+void launch_fused(void (*kernel)(ConvolvedMixingArgs), const ConvolvedMixingArgs& args,
                   cudaStream_t stream) {
   const int bytes = fused_shared_bytes(kBlocks, args.query_span);
   allow_shared_bytes(kernel, bytes);
-  launch(kernel, fused_grid(args), static_cast<unsigned>(warps * kWarp), bytes, stream, args);
+  launch(kernel, fused_grid(args), kFusedWarps * kWarp, bytes, stream, args);
 }
 
 template <int kBlocks, MapKind kKind, class E, FusedRows kRows>
 void launch_fused_forward(const ConvolvedMixingArgs& args, cudaStream_t stream) {
-  launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, kKind, E, kRows>, kForwardWarps<kRows>,
-                        args, stream);
-}
-
-template <int kBlocks>
-void ConvolvedMixingKernels<kBlocks>::before(const ConvolvedMixingArgs& args, cudaStream_t stream) {
-  constexpr MapKind kKind = MapKind::Scores;
-  if (args.extent.reach > 0) {
-    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Exact>(args, stream);
-  } else if (args.query_span > kMaxStreamedSpan) {
-    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Sixteen>(args, stream);
-  } else {
-    launch_fused_forward<kBlocks, kKind, Half, FusedRows::Streamed>(args, stream);
-  }
-}
-
-template <int kBlocks, class E>
-void launch_fused_weights(const ConvolvedMixingArgs& args, cudaStream_t stream) {
-  constexpr MapKind kKind = MapKind::SoftmaxWeights;
-  if (args.query_span > kMaxStreamedSpan) {
-    launch_fused_forward<kBlocks, kKind, E, FusedRows::Sixteen>(args, stream);
-  } else {
-    launch_fused_forward<kBlocks, kKind, E, FusedRows::Streamed>(args, stream);
-  }
-}
-template <int kBlocks>
-void ConvolvedMixingKernels<kBlocks>::after(const ConvolvedMixingArgs& args, ElementType type,
-                                            cudaStream_t stream) {
-  if (type == ElementType::BFloat16) {
-    launch_fused_weights<kBlocks, Brain>(args, stream);
-  } else {
-    launch_fused_weights<kBlocks, Half>(args, stream);
-  }
+  launch_fused<kBlocks>(convolved_mixing_kernel<kBlocks, kKind, E, kRows>, args, stream);
 }
 
 }  // namespace mta::kernels

@@ -7,7 +7,7 @@
 
 namespace mta::kernels {
 
-constexpr int kRowsAWarp = kFusedRows / kFewFusedWarps;  // of a warp
+constexpr int kRowsAWarp = kFusedRows / kFusedWarps;  // of a warp
 
 /// Where a lane reads dA of rows in input layout; zeros for heads that the unit does not have.
 struct GradientLoad {
@@ -72,10 +72,9 @@ __device__ inline void finish_fused_sums(const float (&sums)[2][4], float* share
     square[row * 16 + column] = sums[n / 4][e];
   }
   __syncthreads();
-  static_assert(kFewFusedWarps * kWarp == kMixingBlock, "a thread adds up one number");
+  static_assert(kFusedWarps * kWarp == kMixingBlock, "a thread adds up one number");
   float sum = 0;
-  for (int warp = 0; warp < kFewFusedWarps; ++warp)
-    sum += shared[warp * kMixingBlock + threadIdx.x];
+  for (int warp = 0; warp < kFusedWarps; ++warp) sum += shared[warp * kMixingBlock + threadIdx.x];
   target[threadIdx.x] += sum;
 }
 
@@ -121,20 +120,18 @@ constexpr int kFusedBackwardBlocks =
 /// A = dropout(W R), dR = W^T dA and the gradient of W, with R = conv(exp(M - lse)). dR may take
 /// the place of dA: a warp has read all heads of a row before it writes them. The same grid.
 template <int kBlocks, class E, FusedRows kRows>
-__global__ void __launch_bounds__(kFewFusedWarps* kWarp, kFusedBackwardBlocks<kRows>)
+__global__ void __launch_bounds__(kFusedWarps* kWarp, kFusedBackwardBlocks<kRows>)
     convolved_mixing_backward_kernel(const ConvolvedMixingArgs args) {
   wait_for_previous_kernel();
   Number* const shared = dynamic_shared<Number>();
   const FusedPlace place = fused_place(args);
   if (place.first_key >= written_keys(place.end_row - 1, args.extent.tokens, 0)) return;
   const int head_numbers = fused_head_numbers(kBlocks, args.query_span);
-  convolve_unit<kBlocks, MapKind::SoftmaxWeights, kRows, kFewFusedWarps>(shared, head_numbers, args,
-                                                                         place);
+  convolve_unit<kBlocks, MapKind::SoftmaxWeights, kRows>(shared, head_numbers, args, place);
   __syncthreads();
   float sums[2][4] = {};
   unmix_rows<kBlocks, E, kRows>(sums, shared, head_numbers, args, place);
-  mix_rows<kBlocks, MapKind::SoftmaxWeights, E, kRows, kFewFusedWarps>(shared, head_numbers, args,
-                                                                       place);
+  mix_rows<kBlocks, MapKind::SoftmaxWeights, E, kRows>(shared, head_numbers, args, place);
   const auto unit = static_cast<std::size_t>(place.unit.batch * args.plan.units + place.unit.unit);
   const auto slot = static_cast<std::size_t>(blockIdx.y * gridDim.x + blockIdx.x);
   finish_fused_sums(sums, dynamic_shared<float>(),
@@ -146,7 +143,7 @@ void launch_fused_backward(const ConvolvedMixingArgs& args, cudaStream_t stream)
   launch_fused<kBlocks>(args.query_span > kMaxStreamedSpan
                             ? convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Sixteen>
                             : convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Streamed>,
-                        kFewFusedWarps, args, stream);
+                        args, stream);
 }
 template <int kBlocks>
 void ConvolvedMixingKernels<kBlocks>::after_backward(const ConvolvedMixingArgs& args,

@@ -1,5 +1,5 @@
 // Instantiates the convolution with the mixing after it for key windows of up to 3 blocks, forward.
-#include "lib/kernels/convolved_mixing.cuh"
+#include "lib/kernels/convolved_mixing_walk.cuh"
 
 template void mta::kernels::ConvolvedMixingKernels<3>::before(const ConvolvedMixingArgs&,
                                                               cudaStream_t);

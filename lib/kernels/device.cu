@@ -25,6 +25,7 @@ Device current_device() {
     found.capability = kTen * attribute(cudaDevAttrComputeCapabilityMajor, device) +
                        attribute(cudaDevAttrComputeCapabilityMinor, device);
     found.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    found.multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
     found.has_code = cudaFuncGetAttributes(&attributes, any_kernel) == cudaSuccess;
     if (!found.has_code) cudaGetLastError();  // told by has_code, not to the next launch
   }

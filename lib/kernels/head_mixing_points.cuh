@@ -140,17 +140,20 @@ __device__ inline int output_map(const MixingPlace& place, int heads, int half) 
   return head < place.heads.out_count ? place.batch * heads + place.heads.out_first + head : -1;
 }
 
-/// Row maxima and sums of exponentials of this tile's causal keys.
-__device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
-                                            const MixingPlace& place, int heads, int row, int key) {
-  const Lane lane = lane_place();
+/// The statistics of a row's 64 keys from `key` on, zero past the diagonal: lane (g, q) gets those
+/// of head g + 8 (q % 2).
+__device__ inline float2 mixed_partials(const Points& m, int row, int key) {
   Word words[2][8];
 #pragma unroll
   for (int n = 0; n < 16; ++n) words[n / 8][n % 8] = (&m.chunk[n / 4].x)[n % 4];
   const int last = row - key, lasts[2] = {last, last};
-  const float2 partial = row_partials(words, lasts, last >= kTileKeys - 1, [](int n) {
-    return kChunk * output_group(n / 4) + n % 4 * 2;
-  });
+  return row_partials(words, lasts, last >= kTileKeys - 1,
+                      [](int n) { return kChunk * output_group(n / 4) + n % 4 * 2; });
+}
+__device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
+                                            const MixingPlace& place, int heads, int row, int key) {
+  const Lane lane = lane_place();
+  const float2 partial = mixed_partials(m, row, key);
   const int map = lane.q < 2 ? output_map(place, heads, lane.q) : -1;
   if (map >= 0) statistics.partials[statistics.index(map, row, key / kTileKeys)] = partial;
 }

@@ -1,33 +1,39 @@
-// What a tile leaves behind of its rows: maxima and sums of exponentials of M, sums of P dP.
+// What a tile leaves behind of its rows: sums of exponentials of M, sums of P dP.
 #pragma once
 
 #include "lib/kernels/map_view.cuh"
+#include "lib/kernels/warp_sums.cuh"
 
 namespace mta::kernels {
 
-/// Maximum (base 2) and sum of exponentials of a quad's 64 keys of two rows of M, from this lane's
-/// 16 of each: word n holds keys key_of(n) and + 1 of the tile, of which those up to last[row] are
-/// causal. Even lanes get the first row's, odd lanes the second one's. `whole`, the same for the
-/// warp: all keys are causal.
-template <class KeyOf>
-__device__ inline float2 row_partials(Word (&m)[2][8], const int (&last)[2], bool whole,
-                                      KeyOf&& key_of) {
-  if (!whole) {
-    __syncwarp();  // a branch, not 64 instructions that do nothing
+/// A quad's sum over 64 keys of two rows of 2^(x log2(e) - reference); word_of(row, n) is word n of
+/// this lane's 16 keys of each. Even lanes get the first row's, odd lanes the second one's.
+template <class WordOf>
+__device__ inline float sum_of_exponentials(WordOf&& word_of, const float (&reference)[2]) {
+  float sum[2] = {};
 #pragma unroll
-    for (int n = 0; n < 16; ++n) {
-      const int key = key_of(n % 8);
-      const Word kept = keep_pair(0xFFFFFFFFu, key <= last[n / 8], key < last[n / 8]);
-      Word& word = m[n / 8][n % 8];
-      word = (word & kept) | (kMinusInfinity & ~kept);
+  for (int row = 0; row < 2; ++row) {
+    __syncwarp();  // one after the other, in few registers
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      const float2 values = unpack<Half>(word_of(row, n));
+      sum[row] += exp2_fast(fmaf(values.x, kLog2e, -reference[row])) +
+                  exp2_fast(fmaf(values.y, kLog2e, -reference[row]));
     }
   }
+  const float own = exchange_sum(sum[0], sum[1], 1);
+  return own + __shfl_xor_sync(0xFFFFFFFFu, own, 2);
+}
+
+/// The same sum relative to the row's maximum (base 2), which comes first.
+template <class WordOf>
+__device__ inline float2 relative_partials(WordOf&& word_of) {
   Word largest[2];
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    largest[row] = m[row][0];
+    largest[row] = word_of(row, 0);
 #pragma unroll
-    for (int n = 1; n < 8; ++n) largest[row] = larger_halves(largest[row], m[row][n]);
+    for (int n = 1; n < 8; ++n) largest[row] = larger_halves(largest[row], word_of(row, n));
   }
   // One number of each row, so that both go through the quad together.
   Word both = larger_halves(__byte_perm(largest[0], largest[1], 0x5410u),
@@ -36,23 +42,30 @@ __device__ inline float2 row_partials(Word (&m)[2][8], const int (&last)[2], boo
   both = larger_halves(both, __shfl_xor_sync(0xFFFFFFFFu, both, 2));
   const float2 pair = unpack<Half>(both);
   const float maximum[2] = {pair.x * kLog2e, pair.y * kLog2e};
-  float sum[2] = {};
-#pragma unroll
-  for (int row = 0; row < 2; ++row) {
-    __syncwarp();  // one after the other, in few registers
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      const float2 values = unpack<Half>(m[row][n]);
-      sum[row] += exp2_fast(fmaf(values.x, kLog2e, -maximum[row])) +
-                  exp2_fast(fmaf(values.y, kLog2e, -maximum[row]));
-    }
-  }
-  const bool odd = lane_place().q % 2 == 1;
-  float own = (odd ? sum[1] : sum[0]) + __shfl_xor_sync(0xFFFFFFFFu, odd ? sum[0] : sum[1], 1);
-  own += __shfl_xor_sync(0xFFFFFFFFu, own, 2);
-  const float own_maximum = odd ? maximum[1] : maximum[0];
+  const float own = sum_of_exponentials(word_of, maximum);
+  const float own_maximum = lane_place().q % 2 == 1 ? maximum[1] : maximum[0];
   // A row above this tile has no keys in it.
   return {own_maximum, own_maximum == -INFINITY ? 0.0f : own};
+}
+
+/// A number (base 2) and the sum of exponentials relative to it of a quad's 64 keys of two rows of
+/// M, from this lane's 16 of each: word n holds keys key_of(n) and + 1 of the tile, of which those
+/// up to last[row] are causal. Even lanes get the first row's, odd lanes the second one's. `whole`,
+/// the same for the warp: all keys are causal. Where the warp's sums stay in fp32's middle they are
+/// relative to 0, and no row is searched for its maximum.
+template <class KeyOf>
+__device__ inline float2 row_partials(const Word (&m)[2][8], const int (&last)[2], bool whole,
+                                      KeyOf&& key_of) {
+  constexpr float kLeast = 0x1p-64f, kMost = 0x1p64f;
+  const auto causal = [&](int row, int n) {
+    const int key = key_of(n);
+    const Word kept = keep_pair(0xFFFFFFFFu, key <= last[row], key < last[row]);
+    return (m[row][n] & kept) | (kMinusInfinity & ~kept);
+  };
+  const float sum = whole ? sum_of_exponentials([&](int row, int n) { return m[row][n]; }, {0, 0})
+                          : sum_of_exponentials(causal, {0, 0});
+  if (__all_sync(0xFFFFFFFFu, sum > kLeast && sum < kMost)) return {0, sum};
+  return relative_partials(causal);
 }
 
 /// The same for the rows of a block, as fp16 memory will hold them.

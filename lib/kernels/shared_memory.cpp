@@ -37,6 +37,8 @@ void add_convolutions(std::vector<SharedMemoryRow>& rows, int shared_bytes) {
   rows.push_back({"kq convolution, backward, streamed", streamed_shared_bytes(false)});
   rows.push_back(
       {"softmax and kq convolution before it, backward, streamed", streamed_shared_bytes(true)});
+  if (unit_walk_shared_bytes() <= shared_bytes)  // elsewhere rows stream in a block's tiles
+    rows.push_back({"kq convolution with head mixing, streamed", unit_walk_shared_bytes()});
   for (int blocks = 2; blocks <= kMaxFusedBlocks; ++blocks) {
     const int span = fused_query_span(blocks, shared_bytes);
     if (span == 0) continue;  // the two stages then run by themselves

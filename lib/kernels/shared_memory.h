@@ -195,6 +195,17 @@ MTA_HOST_DEVICE constexpr bool fused_stages_fit(int blocks, int query_span, int 
   const int bytes = fused_shared_bytes(blocks <= 2 ? 2 : kMaxFusedBlocks, query_span) + kReserved;
   return kFusedBlocks * bytes <= shared_bytes + kReserved;
 }
+/// Forward, where rows stream: each head has a warp's ring, and two places for what a step leaves:
+/// convolved rows, a piece longer than they are, so that one row of eight heads uses all banks; the
+/// row statistics of each tile, a number of each row, and one more for the same reason.
+constexpr int kConvolvedNumbers = kGroupRows * kSegmentKeys + kChunk;
+constexpr int kUnitWalkNumbers = kUnitHeads * (kWalkNumbers + 2 * kConvolvedNumbers);
+constexpr int kStepPartials = kGroupRows + 1;
+MTA_HOST_DEVICE constexpr int unit_walk_shared_bytes() {
+  constexpr int kPartialBytes = 8;
+  return kNumberBytes * kUnitWalkNumbers +
+         2 * (kSegmentKeys / kTileKeys) * kUnitHeads * kStepPartials * kPartialBytes;
+}
 /// The largest query span that does; 0: none.
 int fused_query_span(int blocks, int shared_bytes);
 

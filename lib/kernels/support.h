@@ -24,9 +24,10 @@ std::vector<SupportRow> support_table();
 
 /// A device as the kernels see it.
 struct Device {
-  int capability = 0;     ///< compute capability, 10 major + minor; 0: there is none
-  int shared_bytes = 0;   ///< shared memory that a block may have
-  bool has_code = false;  ///< the kernels are built for it
+  int capability = 0;       ///< compute capability, 10 major + minor; 0: there is none
+  int shared_bytes = 0;     ///< shared memory that a block may have
+  bool has_code = false;    ///< the kernels are built for it
+  int multiprocessors = 0;  ///< each runs blocks by itself
 };
 constexpr int kLeastCapability = 80;
 

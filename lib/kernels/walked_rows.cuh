@@ -107,7 +107,8 @@ class WalkInput {
     if (!kWeights && whole) return;
     float lse2 = 0;
     if (kWeights) {
-      lse2 = next_lse_ * kLog2e;
+      lse2 = __int_as_float(in_register(__float_as_int(next_lse_ * kLog2e)));
+      __syncwarp();  // asked for before, the next number would be waited for with this one
       next_lse_ = lse_of(row + kGroupRows);
     }
     if (whole) {

@@ -61,6 +61,12 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolved_mixing_kernel<3, (mta::kernels::MapKind)1, __nv_bfloat16, "
      "(mta::kernels::FusedRows)0>(mta::kernels::ConvolvedMixingArgs)",
      "convolution and mixing after softmax", kNotInPass},
+    {"void mta::kernels::convolved_mixing_walk_kernel<3, (mta::kernels::MapKind)0, __half>("
+     "mta::kernels::ConvolvedMixingArgs, mta::kernels::ConvolutionArgs, mta::kernels::UnitWalk)",
+     "convolution and mixing before softmax", "convolution and mixing before softmax, again"},
+    {"void mta::kernels::convolved_mixing_walk_kernel<3, (mta::kernels::MapKind)1, __nv_bfloat16>("
+     "mta::kernels::ConvolvedMixingArgs, mta::kernels::ConvolutionArgs, mta::kernels::UnitWalk)",
+     "convolution and mixing after softmax", kNotInPass},
     {"void mta::kernels::convolved_mixing_backward_kernel<3, __nv_bfloat16, "
      "(mta::kernels::FusedRows)0>(mta::kernels::ConvolvedMixingArgs)",
      kNotInPass, "convolution after softmax, again, and mixing after it, backward"},

@@ -125,6 +125,8 @@ TEST(SharedMemory, IsWhatTheLayoutsTake) {
   EXPECT_EQ(fused_shared_bytes(3, 6),
             2 * 16 * 187 * 16);  // 37 rows of 80, an odd number of sectors
   EXPECT_EQ(fused_shared_bytes(2, 3), 2 * 16 * 155 * 16);
+  EXPECT_EQ(unit_walk_shared_bytes(),
+            16 * 2 * (4 * 8 * 144 + 16 + 2 * (8 * 128 + 8)) + 2 * 2 * 16 * 9 * 8);
   EXPECT_EQ(fused_query_span(3, 227 << 10), 13);
   EXPECT_EQ(fused_query_span(3, 163 << 10), 1);
   EXPECT_EQ(fused_query_span(2, 163 << 10), 4);

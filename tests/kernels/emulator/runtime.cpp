@@ -91,6 +91,7 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   const bool major = attribute == cudaDevAttrComputeCapabilityMajor;
   *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? mta::emulator::shared_limit()
+           : attribute == cudaDevAttrMultiProcessorCount        ? 3
            : major                                              ? 9
                                                                 : 0;
   return cudaSuccess;
