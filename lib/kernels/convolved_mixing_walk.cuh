@@ -94,27 +94,6 @@ __device__ inline int own_warp() {
   return __shfl_sync(0xFFFFFFFFu, static_cast<int>(threadIdx.x) / kWarp, 0);
 }
 
-/// What a step leaves in shared memory, behind the rings: convolved rows [head][row][128 keys], and
-/// the statistics of mixed ones [tile][head][row]. Steps take two places in turns.
-struct UnitStep {
-  int turn;
-  __device__ explicit UnitStep(int first_row) : turn(first_row / kGroupRows % 2) {}
-  __device__ Number* head(int h) const {
-    return dynamic_shared<Number>() + kUnitHeads * kWalkNumbers +
-           (turn * kUnitHeads + h) * kConvolvedNumbers;
-  }
-  MTA_HOST_DEVICE static constexpr int row(int r, int tile) {
-    return r * kSegmentKeys + tile * kTileKeys;
-  }
-  /// The lane's ldmatrix address in a row: head lane % 16, the second of two blocks for the upper
-  /// lanes.
-  __device__ const Number* corner(const struct UnitRow& at) const;
-  __device__ float2* partial(int tile, int h, int r) const {
-    auto* const first = reinterpret_cast<float2*>(dynamic_shared<Number>() + kUnitWalkNumbers);
-    return first + ((2 * turn + tile) * kUnitHeads + h) * kStepPartials + r;
-  }
-};
-
 /// A warp's row of a step.
 struct UnitRow {
   int r, tile, row, key;
@@ -131,10 +110,30 @@ struct UnitRow {
     return key_place(key) + r * kTileKeys + static_cast<std::ptrdiff_t>(place) * kChunk;
   }
 };
-__device__ inline const Number* UnitStep::corner(const UnitRow& at) const {
-  const int lane = own_lane();
-  return head(lane % 16) + row(at.r, at.tile) + lane / 16 * kChunk;
-}
+
+/// What a step leaves in shared memory, behind the rings: convolved rows [head][row][128 keys], and
+/// the statistics of mixed ones [tile][head][row]. Steps take two places in turns.
+struct UnitStep {
+  int turn;
+  __device__ explicit UnitStep(int first_row) : turn(first_row / kGroupRows % 2) {}
+  __device__ Number* head(int h) const {
+    return dynamic_shared<Number>() + kUnitHeads * kWalkNumbers +
+           (turn * kUnitHeads + h) * kConvolvedNumbers;
+  }
+  MTA_HOST_DEVICE static constexpr int row(int r, int tile) {
+    return r * kSegmentKeys + tile * kTileKeys;
+  }
+  /// The lane's ldmatrix address in a row: head lane % 16, the second of two blocks for the upper
+  /// lanes.
+  __device__ const Number* corner(const UnitRow& at) const {
+    const int lane = own_lane();
+    return head(lane % 16) + row(at.r, at.tile) + lane / 16 * kChunk;
+  }
+  __device__ float2* partial(int tile, int h, int r) const {
+    auto* const first = reinterpret_cast<float2*>(dynamic_shared<Number>() + kUnitWalkNumbers);
+    return first + ((2 * turn + tile) * kUnitHeads + h) * kStepPartials + r;
+  }
+};
 
 __device__ inline void clear(WalkedRows& rows) {
 #pragma unroll

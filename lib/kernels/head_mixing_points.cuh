@@ -150,6 +150,7 @@ __device__ inline float2 mixed_partials(const Points& m, int row, int key) {
   return row_partials(words, lasts, last >= kTileKeys - 1,
                       [](int n) { return kChunk * output_group(n / 4) + n % 4 * 2; });
 }
+/// Leaves them to memory.
 __device__ inline void store_mixed_partials(const Points& m, const RowStatistics& statistics,
                                             const MixingPlace& place, int heads, int row, int key) {
   const Lane lane = lane_place();

@@ -56,7 +56,6 @@ __device__ inline float2 relative_partials(WordOf&& word_of) {
 template <class KeyOf>
 __device__ inline float2 row_partials(const Word (&m)[2][8], const int (&last)[2], bool whole,
                                       KeyOf&& key_of) {
-  constexpr float kLeast = 0x1p-64f, kMost = 0x1p64f;
   const auto causal = [&](int row, int n) {
     const int key = key_of(n);
     const Word kept = keep_pair(0xFFFFFFFFu, key <= last[row], key < last[row]);
@@ -64,7 +63,7 @@ __device__ inline float2 row_partials(const Word (&m)[2][8], const int (&last)[2
   };
   const float sum = whole ? sum_of_exponentials([&](int row, int n) { return m[row][n]; }, {0, 0})
                           : sum_of_exponentials(causal, {0, 0});
-  if (__all_sync(0xFFFFFFFFu, sum > kLeast && sum < kMost)) return {0, sum};
+  if (__all_sync(0xFFFFFFFFu, needs_no_maximum(sum))) return {0, sum};
   return relative_partials(causal);
 }
 

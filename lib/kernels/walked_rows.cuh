@@ -289,11 +289,10 @@ class WalkOutput {
   /// Of M's rows, of which what is not causal is minus infinity. Where the sums of the exponentials
   /// themselves stay in fp32's middle no row needs its maximum: they are relative to 0.
   __device__ void store_statistics(const WalkedRows& rows, int row, unsigned place) const {
-    constexpr float kLeast = 0x1p-64f, kMost = 0x1p64f;
     const float sum = sum_rows([&](int r, int tile) { return exponentials(rows[r][tile], 0); });
     const int own = row + summed_row(lane()), tile = lane() / 16;
     const bool is_wanted = has(own, tile);
-    if (__all_sync(0xFFFFFFFFu, !is_wanted || (sum > kLeast && sum < kMost))) {
+    if (__all_sync(0xFFFFFFFFu, !is_wanted || needs_no_maximum(sum))) {
       if (is_wanted && lane() % 2 == 0) *statistics(own, tile) = {0, sum};
     } else {
       store_relative_statistics(row, place);

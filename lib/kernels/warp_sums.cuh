@@ -18,6 +18,9 @@ __device__ inline float warp_max(float x) {
   return x;
 }
 
+/// Is a sum of exponentials relative to 0 in fp32's middle, so that no maximum is needed?
+__device__ inline bool needs_no_maximum(float sum) { return sum > 0x1p-64f && sum < 0x1p64f; }
+
 /// One number each of two rows: lanes without `bit` get the first row's sum over lanes that differ
 /// in it, the others the second's.
 __device__ inline float exchange_sum(float first, float second, int bit) {

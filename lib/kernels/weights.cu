@@ -1,5 +1,5 @@
-// Prepares kernels and mixing weights for the matrix unit, and finishes their gradients from
-// ordered partial sums.
+// Prepares kernels and mixing weights for the matrix unit, with zeros for the partial sums of their
+// gradients, and finishes these in order.
 #include "lib/kernels/launch.cuh"
 #include "lib/kernels/matrix_unit.cuh"
 #include "lib/kernels/stages.h"
@@ -86,6 +86,7 @@ __device__ void block_heads(const MixingPlan& plan, int heads, int unit, int par
   input = 16 * part + i < u.in_count ? u.in_first + 16 * part + i : heads;
 }
 
+/// The 16x16 weights of a unit and part.
 __device__ void make_block(const BlockArgs& args, int block) {
   const int unit = block / args.plan.parts, part = block % args.plan.parts;
   const int o = static_cast<int>(threadIdx.x) / 16, i = static_cast<int>(threadIdx.x) % 16;
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const PrepareA
 /// What one launch is to make.
 class Preparation {
  public:
-  explicit Preparation(const PreparedWeights& prepared, int heads)
+  Preparation(const PreparedWeights& prepared, int heads)
       : head_group_(prepared.head_group), heads_(heads) {}
 
   void add_table(const Convolution& conv, Word* table, bool flipped, ElementType type) {
