@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <memory>
 
@@ -16,6 +18,8 @@ using check::Outcome;
 
 constexpr std::size_t kRuns = 24;
 constexpr int kShards = 3;
+
+using Seconds = std::chrono::duration<double>;
 
 /// Names of runs -> all that their processes printed, the commands that started them included.
 using Logs = std::map<std::string, std::string>;
@@ -40,17 +44,20 @@ class SweepGrid : public ::testing::Test {
       "/attention/variant": ["standard", "key_only", "kq_before_only", "multi_token"],
       "/task/length": [12, 15]}, "seeds": [1, 2, 3]})");
     for (int shard = 1; shard <= kShards; ++shard) {
+      const auto start = std::chrono::steady_clock::now();
       shards.push_back(folder->run(
           fmt::format("mta sweep sweep.json --out whole --jobs 2 --progress none --shard {}/{}",
                       shard, kShards)));
+      shard_time = std::min(shard_time, Seconds(std::chrono::steady_clock::now() - start));
       done_after.push_back(done("whole"));
     }
   }
   static void TearDownTestSuite() { folder.reset(); }
 
-  /// The runs in `out` that are done.
+  /// The runs in `out` that are done: none, where a sweep was killed before it made the folder.
   static Logs done(const std::string& out) {
     Logs logs;
+    if (!std::filesystem::exists(folder->path() / out)) return logs;
     for (const auto& entry : std::filesystem::directory_iterator(folder->path() / out)) {
       const std::string name = entry.path().filename().string();
       if (!std::filesystem::exists(entry.path() / "report.json")) continue;
@@ -71,11 +78,13 @@ class SweepGrid : public ::testing::Test {
   static std::unique_ptr<check::ProgramFolder> folder;
   static std::vector<Outcome> shards;
   static std::vector<Logs> done_after;  // each shard
+  static Seconds shard_time;            // of the fastest
 };
 
 std::unique_ptr<check::ProgramFolder> SweepGrid::folder;
 std::vector<Outcome> SweepGrid::shards;
 std::vector<Logs> SweepGrid::done_after;
+Seconds SweepGrid::shard_time = Seconds::max();
 
 TEST_F(SweepGrid, ShardsCoverItExactlyOnce) {
   for (std::size_t shard = 0; shard < kShards; ++shard) {
@@ -93,6 +102,8 @@ TEST_F(SweepGrid, KilledThreeTimesItEndsWithTheSameReports) {
   Rng rng(seed, stream_of("kill"), 0);
   Logs before;
   for (int kill = 0; kill < 3; ++kill) {
+    // Within the time of a third of the runs, so that the sweep is not over on any machine.
+    const Seconds moment = rng.uniform() * shard_time;
     // kill -9 for the sweep and for every run that it has started.
     folder->run(fmt::format(R"(
       "$MTA_PROGRAM" sweep sweep.json --out killed --jobs 2 --progress none >/dev/null 2>&1 &
@@ -101,7 +112,7 @@ TEST_F(SweepGrid, KilledThreeTimesItEndsWithTheSameReports) {
       runs=$(grep -lsP "^PPid:\t$sweep\$" /proc/[0-9]*/status | cut -d/ -f3)
       kill -9 $sweep $runs
       wait $sweep)",
-                            0.4 + rng.uniform()));
+                            moment.count()));
     Logs now = done("killed");
     if (kill == 0) {
       EXPECT_LT(now.size(), kRuns);

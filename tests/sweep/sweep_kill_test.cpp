@@ -107,7 +107,7 @@ TEST_F(KilledSweeps, LeaveNoRunBehindWhenOnlyTheSweepIsKilled) {
 
 TEST_F(KilledSweeps, AnInterruptSavesTheRunsAndALaterCallGoesOn) {
   const auto points = folder_.points({{"experiments", {"a.json"}},
-                                      {"set", {{"/train/steps", 100}, {"/fake/ms_per_step", 3}}},
+                                      {"set", {{"/train/steps", 400}, {"/fake/ms_per_step", 3}}},
                                       {"seeds", {1, 2, 3, 4}}});
   const pid_t sweep = sweep_process(points, request_);
   while (!std::filesystem::exists(request_.out / "a-seed3/checkpoint.json")) {
