@@ -2,6 +2,7 @@
 #include "apps/mta/commands.h"
 #include "lib/bench/attention_bench.h"
 #include "lib/bench/attention_tune.h"
+#include "lib/bench/card_bench.h"
 #include "lib/bench/decode_bench.h"
 #include "lib/bench/task_bench.h"
 #include "lib/bench/train_cases.h"
@@ -86,6 +87,27 @@ void print_attention(const Json& report, std::ostream& out) {
   }
 }
 
+void print_cases(const Json& report, std::ostream& out) {
+  const std::string kind = report["kind"];
+  if (kind == "train") print_models(report, "ms_per_step", "ms a step", out);
+  if (kind == "decode") print_models(report, "ms_per_token", "ms a token", out);
+  if (kind == "tasks") print_tasks(report, out);
+  if (kind == "attention") print_attention(report, out);
+}
+
+void print_card(const Json& report, std::ostream& out) {
+  const char* before = "";
+  for (const auto& [name, part] : report["reports"].items()) {
+    fmt::print(out, "{}{}\n", before, name);
+    before = "\n";
+    if (part.contains("reason")) {
+      fmt::print(out, "{}\n", part["reason"].get<std::string>());
+    } else {
+      print_cases(part, out);
+    }
+  }
+}
+
 void print(const Json& report, std::ostream& out) {
   const Json& provenance = report["provenance"];
   const Json& plans = provenance["launch_plans"];
@@ -93,11 +115,11 @@ void print(const Json& report, std::ostream& out) {
              provenance["device_description"].get<std::string>(),
              provenance["threads"].get<std::int64_t>(), report["turns"].get<std::int64_t>(),
              plans.is_null() ? "" : ", launch plans: " + plans.get<std::string>());
-  const std::string kind = report["kind"];
-  if (kind == "train") print_models(report, "ms_per_step", "ms a step", out);
-  if (kind == "decode") print_models(report, "ms_per_token", "ms a token", out);
-  if (kind == "tasks") print_tasks(report, out);
-  if (kind == "attention") print_attention(report, out);
+  if (report["kind"] == "card") {
+    print_card(report, out);
+  } else {
+    print_cases(report, out);
+  }
 }
 
 std::vector<Experiment> experiments_of(const BenchOptions& options) {
@@ -221,6 +243,23 @@ Json attention_report(const BenchOptions& options) {
                           .command_line = options.command_line});
 }
 
+Json card_report(const BenchOptions& options) {
+  if (!options.cases.empty() || !options.settings.empty()) {
+    throw UserError(options.cases.empty() ? "--set" : "--case",
+                    "mta bench card measures what is built in, so that cards compare",
+                    "the other kinds of mta bench take cases of one's own");
+  }
+  if (resolve_device(options.device).is_cpu()) {
+    throw UserError("mta bench card", "measures a GPU, and the device is the CPU",
+                    "mta bench attention, train, decode and tasks measure a CPU");
+  }
+  const CardSettings settings = {.turns = options.turns,
+                                 .device = options.device,
+                                 .threads = static_cast<std::int64_t>(options.threads),
+                                 .command_line = options.command_line};
+  return bench_card(usual_card_parts(settings), settings);
+}
+
 constexpr const char* kTable = "lib/ops/launch_plans.json";
 
 void print_tuned(const std::vector<TunedCase>& tuned, std::ostream& out) {
@@ -269,9 +308,10 @@ Json bench_of(const BenchOptions& options) {
   if (options.kind == "train") return bench_train(options);
   if (options.kind == "decode") return bench_decoding(options);
   if (options.kind == "tasks") return bench_tasks(options);
-  throw UserError(
-      "mta bench " + options.kind,
-      unknown_name_message("kind", options.kind, {"attention", "train", "decode", "tasks"}));
+  if (options.kind == "card") return card_report(options);
+  throw UserError("mta bench " + options.kind,
+                  unknown_name_message("kind", options.kind,
+                                       {"attention", "train", "decode", "tasks", "card"}));
 }
 
 }  // namespace

@@ -173,12 +173,12 @@ class Parser {
             "kind", options->kind,
             "attention: fused against composed and standard attention; train: whole "
             "training steps; decode: tokens written with the cache; tasks: samples made by "
-            "one thread")
+            "one thread; card: attention, train and decode of all that is built in, on a GPU")
         ->required();
     bench->add_option(
         "--case", options->cases,
-        "experiment file; train, decode: or a built-in case (large_model), the first is the "
-        "baseline; "
+        "experiment file; train, decode: or a built-in case (toy_step, large_model), the first is "
+        "the baseline; "
         "attention: a file of cases (*.json) or the name of one that is built in; tasks and "
         "attention: all that are built in when absent");
     bench->add_option("--set", options->settings, "/path=value over every file; may be repeated")

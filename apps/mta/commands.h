@@ -81,7 +81,7 @@ struct DecodeOptions {
 int run_decode(const DecodeOptions& options, std::ostream& out);
 
 struct BenchOptions {
-  std::string kind;                          // attention, train, decode or tasks
+  std::string kind;                          // attention, train, decode, tasks or card
   std::vector<std::filesystem::path> cases;  // files and names; the first is the baseline
   std::vector<std::string> settings;         // /path=value, for all of them
   std::uint64_t turns = 15;

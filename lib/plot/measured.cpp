@@ -15,17 +15,30 @@
 #include <utility>
 
 namespace mta::plot {
+namespace {
+
+bool is_one_of(const std::vector<std::string>& kinds, const std::string& kind) {
+  return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
+}
+
+}  // namespace
 
 std::vector<TableRun> load_measurements(const PlotOptions& options,
                                         const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices) {
+  std::vector<TableRun> runs = only(find_measurements(options.inputs), options.only);
+  std::set<std::string> drawn;  // reports
+  for (const TableRun& run : runs) {
+    if (is_one_of(kinds, run.bench)) drawn.insert(text_at(run, "report"));
+  }
   std::vector<TableRun> made;
-  for (TableRun& run : only(find_measurements(options.inputs), options.only)) {
-    if (std::find(kinds.begin(), kinds.end(), run.bench) == kinds.end()) {
+  for (TableRun& run : runs) {
+    if (drawn.count(text_at(run, "report")) == 0) {
       throw UserError(options.kind,
                       fmt::format("draws reports of mta bench {}, and {} is of mta bench {}",
                                   fmt::join(kinds, " and "), text_at(run, "report"), run.bench));
     }
+    if (!is_one_of(kinds, run.bench)) continue;  // of a card's report, which holds all kinds
     if (run.status == RunState::Done) {
       made.push_back(std::move(run));
     } else {
@@ -46,12 +59,17 @@ std::string text_at(const TableRun& run, const std::string& key) {
 }
 
 std::vector<std::string> row_labels(const std::vector<TableRun>& measurements) {
-  std::set<std::string> reports;
-  for (const TableRun& run : measurements) reports.insert(text_at(run, "report"));
+  std::set<std::string> reports, benches;
+  for (const TableRun& run : measurements) {
+    reports.insert(text_at(run, "report"));
+    benches.insert(text_at(run, "bench"));
+  }
   std::vector<std::string> labels;
   for (const TableRun& run : measurements) {
-    const std::string name = text_at(run, "case");
-    labels.push_back(reports.size() > 1 ? text_at(run, "report") + ": " + name : name);
+    std::string label = text_at(run, "case");
+    if (benches.size() > 1) label = text_at(run, "bench") + ": " + label;
+    if (reports.size() > 1) label = text_at(run, "report") + ": " + label;
+    labels.push_back(std::move(label));
   }
   return labels;
 }

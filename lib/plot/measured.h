@@ -10,8 +10,8 @@
 
 namespace mta::plot {
 
-/// The chosen measurements that were made; `notices` gets a line for each path that did not run.
-/// Throws UserError when they are of another kind of benchmark than `kinds`.
+/// The chosen measurements of one of the `kinds` of benchmarks that were made; `notices` gets a
+/// line for each path that did not run. Throws UserError for a report that has none of these kinds.
 std::vector<TableRun> load_measurements(const PlotOptions& options,
                                         const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices);
@@ -21,7 +21,7 @@ std::optional<double> number_at(const TableRun& run, const std::string& pointer)
 
 std::string text_at(const TableRun& run, const std::string& key);
 
-/// Its case, and its report's name before it when there are several reports.
+/// Its case, and before it its benchmark and its report where there are several.
 std::vector<std::string> row_labels(const std::vector<TableRun>& measurements);
 
 /// The style of a way to compute attention, the same in all pictures.

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -63,14 +64,25 @@ constexpr Figure kFigures[] = {
     {"launches", "", "/launches", "launches"},
 };
 
-bool is_of(const Figure& figure, const std::string& kind) {
-  if (figure.kind == kOfSteps) return kind == "train" || kind == "decode";
-  return figure.kind == kind;
+/// What benchmarks of several kinds are compared by.
+constexpr std::string_view kOfAll[] = {"shape",        "total_ms",          "ms_per_step",
+                                       "ms_per_token", "ratio_to_standard", "ratio_to_first",
+                                       "tokens_per_s", "samples_per_s",     "peak_mib"};
+
+using Kinds = std::set<std::string>;
+
+bool is_of(const Figure& figure, const Kinds& kinds) {
+  if (figure.kind == kOfSteps) return kinds.contains("train") || kinds.contains("decode");
+  return kinds.contains(std::string(figure.kind));
 }
 
-/// Parts and kernels have a time, and nothing else that a whole measurement has.
-std::string kind_of(const std::vector<TableRun>& measurements) {
-  return measurements.front().report.contains("launches") ? "" : measurements.front().bench;
+/// Parts and kernels have a time, and nothing else that a whole measurement has: they are of "".
+Kinds kinds_of(const std::vector<TableRun>& measurements) {
+  Kinds kinds;
+  for (const TableRun& run : measurements) {
+    kinds.insert(run.report.contains("launches") ? "" : run.bench);
+  }
+  return kinds;
 }
 
 /// Its first value in any of the measurements; null when none has one.
@@ -122,10 +134,10 @@ TableColumn measured_column(const std::string& text, const std::vector<TableRun>
     return column_of({key.label.c_str(), "", pointer.c_str(), key.label.c_str()},
                      first_value(key, measurements));
   }
-  const std::string kind = kind_of(measurements);
+  const Kinds kinds = kinds_of(measurements);
   std::vector<std::string> names;
   for (const Figure& figure : kFigures) {
-    if (!is_of(figure, kind)) continue;
+    if (!is_of(figure, kinds)) continue;
     if (figure.name == text) {
       const TableKey key{.label = text, .pointers = {Pointer(figure.pointer)}};
       return column_of(figure, first_value(key, measurements));
@@ -138,26 +150,35 @@ TableColumn measured_column(const std::string& text, const std::vector<TableRun>
 
 std::vector<std::string> usual_measured_columns(const std::vector<TableRun>& measurements,
                                                 const std::vector<std::string>& rows) {
-  const std::string kind = kind_of(measurements);
+  const Kinds kinds = kinds_of(measurements);
+  const bool split =
+      kinds.contains("") && std::find(rows.begin(), rows.end(), "case") == rows.end();
   std::vector<std::string> names;
   for (const Figure& figure : kFigures) {
     const TableKey key{.label = figure.name, .pointers = {Pointer(figure.pointer)}};
-    if (!is_of(figure, kind) || first_value(key, measurements) == nullptr) continue;
-    const bool split = kind.empty() && std::find(rows.begin(), rows.end(), "case") == rows.end();
-    names.push_back(split ? fmt::format("by(case,{})", figure.name) : figure.name);
+    if (!is_of(figure, kinds) || first_value(key, measurements) == nullptr) continue;
+    const bool of_all =
+        std::find(std::begin(kOfAll), std::end(kOfAll), figure.name) != std::end(kOfAll);
+    if (kinds.size() > 1 && !of_all) continue;
+    std::string name = split ? fmt::format("by(case,{})", figure.name) : figure.name;
+    // Kinds may have a figure of one name.
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      names.push_back(std::move(name));
   }
   return names.empty() ? every_figure(measurements) : names;
 }
 
 std::vector<std::string> usual_measured_rows(const std::vector<TableRun>& measurements) {
-  std::set<std::string> reports;
+  std::set<std::string> reports, benches;
   bool paths = false;
   for (const TableRun& run : measurements) {
     reports.insert(run.report.at("report").get<std::string>());
+    benches.insert(run.report.at("bench").get<std::string>());
     paths = paths || run.report.contains("path");
   }
   std::vector<std::string> rows;
   if (reports.size() > 1) rows.emplace_back("report");
+  if (benches.size() > 1) rows.emplace_back("bench");
   rows.emplace_back("case");
   if (paths) rows.emplace_back("path");
   return rows;

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kAttention = "attention";
 constexpr const char* kTrain = "train";
+constexpr const char* kCard = "card";
 
 /// The form of a report; empty for everything that no benchmark wrote. Two programs, which know
 /// nothing of this library, write no schema.
@@ -142,6 +143,34 @@ std::vector<TableRun> measurements_of(const std::string& form, const std::string
   return runs;
 }
 
+/// Of a report that stands alone, or as part of a card's under the name `bench`.
+std::vector<TableRun> named_measurements(const std::string& bench, const std::string& report,
+                                         const Json& json) {
+  std::vector<TableRun> runs = measurements_of(form_of(json), report, json);
+  for (TableRun& run : runs) run.report["bench"] = bench.empty() ? run.bench : bench;
+  return runs;
+}
+
+/// All that was measured of a card. What did not fit into its memory is Missing.
+std::vector<TableRun> measurements_of_card(const fs::path& file, const Json& json) {
+  const std::string report = file.stem().string();
+  std::vector<TableRun> runs;
+  for (const auto& [bench, part] : json.at("reports").items()) {
+    if (part.contains("reason")) {
+      runs.push_back(measurement(kCard, report, bench));
+      runs.back().status = RunState::Missing;
+      runs.back().error = part["reason"].get<std::string>();
+      runs.back().report["bench"] = bench;
+      continue;
+    }
+    if (form_of(part).empty()) {
+      throw UserError(file.string() + ": /reports/" + bench, "is no report of a benchmark");
+    }
+    for (TableRun& run : named_measurements(bench, report, part)) runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
 /// A report of a benchmark, read.
 struct BenchFile {
   fs::path path;
@@ -182,18 +211,13 @@ std::vector<BenchFile> bench_files_at(const fs::path& input) {
 void add_measurements(const BenchFile& file, std::vector<TableRun>& all) {
   std::vector<TableRun> found;
   try {
-    found = measurements_of(file.form, file.path.stem().string(), file.json);
+    found = file.form == kCard ? measurements_of_card(file.path, file.json)
+                               : named_measurements({}, file.path.stem().string(), file.json);
   } catch (const Json::exception& error) {
     throw UserError(file.path.string(),
                     std::string("is no whole report of a benchmark: ") + error.what());
   }
-  if (found.empty()) throw UserError(file.path.string() + ": /cases", "is empty");
-  if (!all.empty() && all.front().bench != found.front().bench) {
-    throw UserError(file.path.string(),
-                    fmt::format("is a report of mta bench {}, and others are of mta bench {}",
-                                found.front().bench, all.front().bench),
-                    "give reports of one kind");
-  }
+  if (found.empty()) throw UserError(file.path.string(), "has no cases");
   for (TableRun& run : found) all.push_back(std::move(run));
 }
 
@@ -248,6 +272,7 @@ std::vector<TableRun> profile_of(const std::vector<TableRun>& measurements,
       }
       runs.push_back(measurement(whole.bench, whole.report["report"].get<std::string>(),
                                  whole.report["case"].get<std::string>()));
+      runs.back().report["bench"] = whole.report["bench"];
       runs.back().report.update(entry);
     }
   }

@@ -11,6 +11,7 @@ namespace mta {
 
 /// Everything that a measurement says, as its report says it, and beside it where they apply:
 ///   report, case, path     its place: file, case, way to compute the case
+///   bench                  what was run: its kind, or its name in the report of a card
 ///   shape                  "B4 H16 T2048 d64"
 ///   stages                 what the case sets, without its name and shape
 ///   total, backward        times of both ways and of the way back, as forward has them
@@ -20,8 +21,8 @@ namespace mta {
 /// A path that did not run is Missing, with the reason as its error.
 ///
 /// Reports of `mta bench`, and those of kernel_bench and scripts/compare-pytorch-step, which count
-/// as kinds "attention" and "train". An input is such a report or a folder that has some at any
-/// depth. Throws UserError for an input without one, and for reports of different kinds.
+/// as kinds "attention" and "train". A card's report is the reports that it is made of. An input is
+/// such a report or a folder that has some at any depth. Throws UserError for an input without one.
 std::vector<TableRun> find_measurements(const std::vector<std::filesystem::path>& inputs);
 
 /// Runs, as find_runs() does, or measurements: an input is one or the other, and so are all of
@@ -29,7 +30,7 @@ std::vector<TableRun> find_measurements(const std::vector<std::filesystem::path>
 std::vector<TableRun> find_runs_or_measurements(const std::vector<std::filesystem::path>& inputs);
 
 /// One for each part of a profile, or each of its longest kernels, in place of each of the
-/// measurements: report, case, `what` ("part" or "kernel"), ms, share and launches, and of
+/// measurements: report, bench, case, `what` ("part" or "kernel"), ms, share and launches, and of
 /// attention direction and floor_ms. Throws UserError when none was profiled.
 std::vector<TableRun> profile_of(const std::vector<TableRun>& measurements,
                                  const std::string& what);

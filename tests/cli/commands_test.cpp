@@ -218,5 +218,22 @@ TEST(Commands, BenchAttentionTunesOnAGpuOnlyAndRefusesOtherFiles) {
             0u);
 }
 
+TEST(Commands, BenchCardIsOfAGpuAndOfWhatIsBuiltIn) {
+  const WorkFolder folder;
+  folder.write("e.json", kExperiment);
+  const auto expect_refusal = [&](const std::string& arguments, const std::string& message) {
+    const Outcome outcome = shell("mta bench card --out card.json " + arguments, folder.path());
+    EXPECT_EQ(outcome.code, 2) << arguments;
+    EXPECT_EQ(outcome.err.substr(0, outcome.err.find('\n')), "mta: error: " + message);
+  };
+  expect_refusal("--device cpu", "mta bench card: measures a GPU, and the device is the CPU");
+  expect_refusal("--case e.json",
+                 "--case: mta bench card measures what is built in, so that cards compare");
+  expect_refusal("--set /train/steps=1",
+                 "--set: mta bench card measures what is built in, so that cards compare");
+  expect_refusal("--context 5", "--context 5: is for mta bench decode, not for mta bench card");
+  EXPECT_FALSE(std::filesystem::exists(folder.path() / "card.json"));
+}
+
 }  // namespace
 }  // namespace mta::check

@@ -133,11 +133,13 @@ TEST_F(Slices, BenchesOfTasksAreReports) {
   refused("mta bench tasks --device cuda",
           "mta bench tasks: samples are made by one thread of the CPU");
   refused("mta bench train",
-          "--case: is required: an experiment file, or a built-in case (known: large_model)");
+          "--case: is required: an experiment file, or a built-in case (known: toy_step, "
+          "large_model)");
   refused("mta bench tasks --context 8",
           "--context 8: is for mta bench decode, not for mta bench tasks");
   refused("mta bench decode",
-          "--case: is required: an experiment file, or a built-in case (known: large_model)");
+          "--case: is required: an experiment file, or a built-in case (known: toy_step, "
+          "large_model)");
   refused("mta bench decod", "mta bench decod: unknown kind \"decod\"; did you mean \"decode\"?");
   refused("mta bench train --case large_modle",
           "--case large_modle: unknown case \"large_modle\"; did you mean \"large_model\"?");

@@ -204,5 +204,16 @@ TEST_F(Measured, RefusesOtherReportsAndFlags) {
             "--layers: means nothing for times (it is for kernels, mixing, maps)");
 }
 
+TEST_F(Measured, OfACardsReportAPictureDrawsWhatItIsFor) {
+  const Json report = check::card_report();
+  const Plot times = draw("times", report);
+  ASSERT_EQ(times.figure.panels.at(0).y.ticks.size(), 1u);
+  EXPECT_EQ(times.figure.panels[0].y.ticks[0].second, "full");
+  EXPECT_EQ(named(times.figure.panels[0], "fused").x, std::vector<double>{8});
+  const Plot profile = draw("profile", report);
+  ASSERT_EQ(profile.figure.panels.at(0).y.ticks.size(), 1u);
+  EXPECT_EQ(profile.figure.panels[0].y.ticks[0].second, "toy_step: plain");
+}
+
 }  // namespace
 }  // namespace mta::plot

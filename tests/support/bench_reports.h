@@ -114,4 +114,15 @@ inline Json train_report() {
   return {{"schema", "mta.bench/1"}, {"kind", "train"}, {"turns", 3}, {"cases", {plain, conv}}};
 }
 
+/// Attention of one case, training steps, and decoding, which did not fit.
+inline Json card_report() {
+  return {{"schema", "mta.bench/1"},
+          {"kind", "card"},
+          {"turns", 3},
+          {"reports",
+           {{"attention", attention_report({{"full", 512, true}})},
+            {"toy_step", train_report()},
+            {"decode", {{"reason", "does not fit into the device's memory"}}}}}};
+}
+
 }  // namespace mta::check

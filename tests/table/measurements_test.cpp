@@ -196,15 +196,61 @@ TEST_F(Measurements, AndRunsDoNotMix) {
               find_runs_or_measurements({run, attention});
             }).find("a.json: holds reports of mta bench, which do not go with"),
             std::string::npos);
-  EXPECT_NE(refusal([&] {
-              find_runs_or_measurements({attention, train});
-            }).find("train.json: is a report of mta bench train, and others are of mta bench att"),
-            std::string::npos);
   EXPECT_NE(refusal([&] { find_measurements({run}); }).find("holds no report of mta bench"),
             std::string::npos);
   EXPECT_NE(refusal([&] { find_runs({attention}); }).find("mta plot times, scaling and profile"),
             std::string::npos);
   const fs::path cut = write("cut.json", {{"schema", "mta.bench/1"}, {"kind", "train"}});
+  EXPECT_NE(refusal([&] {
+              find_measurements({cut});
+            }).find("cut.json: is no whole report of a benchmark"),
+            std::string::npos);
+}
+
+TEST_F(Measurements, OfACardAreThoseOfAllItsReports) {
+  const auto all = find_measurements({write("card.json", check::card_report())});
+  const Table made = make_table(all, {});
+  EXPECT_EQ(made.row_keys, (std::vector<std::string>{"bench", "case", "path"}));
+  EXPECT_EQ(to_text(made, TableFormat::Csv),
+            "bench,case,path,shape.values,total_ms.median,total_ms.lower,total_ms.upper,"
+            "ratio_to_standard.median,ratio_to_standard.lower,ratio_to_standard.upper,"
+            "peak_mib.value,ms_per_step.median,ms_per_step.lower,ms_per_step.upper,"
+            "ratio_to_first.median,ratio_to_first.lower,ratio_to_first.upper,tokens_per_s.value\n"
+            "attention,full,standard,B2 H4 T512 d64,2.0,1.75,2.25,1.0,0.75,1.25,1.0,,,,,,,\n"
+            "attention,full,fused,B2 H4 T512 d64,8.0,7.75,8.25,4.0,3.75,4.25,4.0,,,,,,,\n"
+            "attention,full,composed,B2 H4 T512 d64,40.0,39.75,40.25,20.0,19.75,20.25,16.0,,,,,,,\n"
+            "toy_step,plain,–,,,,,,,,3.0,2.0,1.75,2.25,1.0,0.75,1.25,1000.0\n"
+            "toy_step,conv,–,,,,,,,,5.0,4.0,3.75,4.25,2.0,1.75,2.25,500.0\n"
+            "decode,decode,–,,,,,,,,,,,,,,,\n");
+  EXPECT_EQ(made.notes, std::vector<std::string>{"decode: does not fit into the device's memory"});
+  // A part by itself is as its own report.
+  EXPECT_EQ(to_text(make_table(only(all, {"bench=toy_step"}), {}), TableFormat::Csv),
+            table(check::train_report(), {}));
+  EXPECT_EQ(
+      to_text(make_table(only(all, {"bench=toy_step"}), {.rows = {"part"}}), TableFormat::Csv),
+      table(check::train_report(), {.rows = {"part"}}));
+  EXPECT_NE(refusal([&] { only(all, {"bench=toy_stp"}); }).find("did you mean \"toy_step\""),
+            std::string::npos);
+}
+
+TEST_F(Measurements, OfSeveralKindsStandInOneTable) {
+  const fs::path attention = write("a.json", check::attention_report({{"a", 512, true}}));
+  const fs::path train = write("b.json", check::train_report());
+  EXPECT_EQ(to_text(make_table(find_measurements({attention, train}),
+                               {.rows = {"bench", "case", "path"}, .columns = {"peak_mib"}}),
+                    TableFormat::Csv),
+            "bench,case,path,peak_mib.value\nattention,a,standard,1.0\nattention,a,fused,4.0\n"
+            "attention,a,composed,16.0\ntrain,plain,–,3.0\ntrain,conv,–,5.0\n");
+}
+
+TEST_F(Measurements, OfACardThatIsNotWholeAreRefused) {
+  Json report = check::card_report();
+  report["reports"]["toy_step"] = {{"cases", Json::array()}};
+  const fs::path foreign = write("foreign.json", report);
+  EXPECT_EQ(refusal([&] { find_measurements({foreign}); }),
+            foreign.string() + ": /reports/toy_step: is no report of a benchmark");
+  report.erase("reports");
+  const fs::path cut = write("cut.json", report);
   EXPECT_NE(refusal([&] {
               find_measurements({cut});
             }).find("cut.json: is no whole report of a benchmark"),
