@@ -9,6 +9,7 @@
 #include "lib/bench/train_steps.h"
 #include "lib/train/device.h"
 
+#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
 namespace mta {
@@ -54,6 +55,7 @@ std::vector<CardPart> usual_card_parts(const CardSettings& settings) {
 
 Json bench_card(const std::vector<CardPart>& parts, const CardSettings& settings) {
   const at::Device device = resolve_device(settings.device);
+  if (settings.threads > 0) at::set_num_threads(static_cast<int>(settings.threads));
   Provenance provenance = bench_provenance(device, settings.command_line);
   Json reports = Json::object();
   for (const CardPart& part : parts) {

@@ -37,18 +37,13 @@ Json tiny_steps() {
 const CardSettings kSettings = {
     .turns = 2, .device = "cpu", .threads = 1, .command_line = {"mta", "bench", "card"}};
 
-std::vector<std::string> names_of(const std::vector<CardPart>& parts) {
-  std::vector<std::string> names;
-  for (const CardPart& part : parts) names.push_back(part.name);
-  return names;
-}
-
 TEST(CardBench, HoldsTheReportsOfItsPartsInTheirOrder) {
   const Json report = bench_card({{"steps", tiny_steps}, {"attention", tiny_attention}}, kSettings);
   EXPECT_EQ(report["schema"], "mta.bench/1");
   EXPECT_EQ(report["kind"], "card");
   EXPECT_EQ(report["turns"], 2);
   EXPECT_EQ(report["provenance"]["command_line"], "mta bench card");
+  EXPECT_EQ(report["provenance"]["threads"], 1);
   EXPECT_FALSE(report["provenance"]["ended"].get<std::string>().empty());
   const Json& reports = report["reports"];
   EXPECT_EQ(reports.begin().key(), "steps");
@@ -76,8 +71,9 @@ TEST(CardBench, OtherErrorsAreNotSwallowed) {
 }
 
 TEST(CardBench, MeasuresAttentionTrainingAndDecoding) {
-  EXPECT_EQ(names_of(usual_card_parts(kSettings)),
-            (std::vector<std::string>{"attention", "toy_step", "large_model", "decode"}));
+  std::vector<std::string> names;
+  for (const CardPart& part : usual_card_parts(kSettings)) names.push_back(part.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"attention", "toy_step", "large_model", "decode"}));
 }
 
 TEST(TrainCases, TheToyStepIsThatOfTheReferencesExperiment) {
