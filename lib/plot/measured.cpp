@@ -26,25 +26,24 @@ bool is_one_of(const std::vector<std::string>& kinds, const std::string& kind) {
 std::vector<TableRun> load_measurements(const PlotOptions& options,
                                         const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices) {
-  std::vector<TableRun> runs = only(find_measurements(options.inputs), options.only);
-  std::set<std::string> drawn;  // reports
-  for (const TableRun& run : runs) {
-    if (is_one_of(kinds, run.bench)) drawn.insert(text_at(run, "report"));
-  }
   std::vector<TableRun> made;
-  for (TableRun& run : runs) {
-    if (drawn.count(text_at(run, "report")) == 0) {
-      throw UserError(options.kind,
-                      fmt::format("draws reports of mta bench {}, and {} is of mta bench {}",
-                                  fmt::join(kinds, " and "), text_at(run, "report"), run.bench));
-    }
-    if (!is_one_of(kinds, run.bench)) continue;  // of a card's report, which holds all kinds
-    if (run.status == RunState::Done) {
-      made.push_back(std::move(run));
-    } else {
+  std::set<std::string> drawn;  // reports
+  for (TableRun& run : only(find_measurements(options.inputs), options.only)) {
+    if (run.status != RunState::Done) {
       notices.push_back(run.name + ": " + run.error);
+      continue;
     }
+    if (is_one_of(kinds, run.bench)) drawn.insert(text_at(run, "report"));
+    made.push_back(std::move(run));
   }
+  for (const TableRun& run : made) {
+    if (drawn.count(text_at(run, "report")) > 0) continue;
+    throw UserError(options.kind,
+                    fmt::format("draws reports of mta bench {}, and {} is of mta bench {}",
+                                fmt::join(kinds, " and "), text_at(run, "report"), run.bench));
+  }
+  // What is left besides is of a card's report, which holds all kinds.
+  std::erase_if(made, [&](const TableRun& run) { return !is_one_of(kinds, run.bench); });
   return made;
 }
 

@@ -10,8 +10,8 @@
 
 namespace mta::plot {
 
-/// The chosen measurements of one of the `kinds` of benchmarks that were made; `notices` gets a
-/// line for each path that did not run. Throws UserError for a report that has none of these kinds.
+/// The chosen measurements of one of the `kinds` of benchmarks; `notices` gets a line for each that
+/// was not made, of any kind. Throws UserError for a report that has none of these kinds.
 std::vector<TableRun> load_measurements(const PlotOptions& options,
                                         const std::vector<std::string>& kinds,
                                         std::vector<std::string>& notices);

@@ -213,6 +213,9 @@ TEST_F(Measured, OfACardsReportAPictureDrawsWhatItIsFor) {
   const Plot profile = draw("profile", report);
   ASSERT_EQ(profile.figure.panels.at(0).y.ticks.size(), 1u);
   EXPECT_EQ(profile.figure.panels[0].y.ticks[0].second, "toy_step: plain");
+  const std::string left_out = "decode: does not fit into the device's memory";
+  EXPECT_NE(std::find(profile.notices.begin(), profile.notices.end(), left_out),
+            profile.notices.end());
 }
 
 }  // namespace
