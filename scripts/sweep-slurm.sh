@@ -27,11 +27,22 @@ mta=${MTA:-build/mta} # sbatch copies this script elsewhere: the folder it was c
 [ -x "$mta" ] || fail "$mta: no such program: run make build, submit from there, or set MTA"
 part=$((SLURM_ARRAY_TASK_ID - ${SLURM_ARRAY_TASK_MIN:-1} + 1))
 
-# `wait` ends when a signal comes, so the sweep runs in the background.
+# `wait` ends when a signal comes, so the sweep runs in the background. It is told once, as a second
+# signal kills its runs before they have saved; a signal that comes while it starts is passed on then.
 preempted=no
+told=no
+child=
+stop() {
+  preempted=yes
+  if [ -n "$child" ] && [ "$told" = no ]; then
+    told=yes
+    kill -TERM "$child" 2>/dev/null || true
+  fi
+}
+trap stop TERM
 "$mta" sweep "$sweep" --out "$out" --shard "$part/$SLURM_ARRAY_TASK_COUNT" --progress plain "$@" &
 child=$!
-trap 'preempted=yes; kill -TERM "$child" 2>/dev/null || true' TERM
+if [ "$preempted" = yes ]; then stop; fi
 code=0
 wait "$child" || code=$?
 if [ "$preempted" = yes ]; then

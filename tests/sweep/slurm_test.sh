@@ -46,16 +46,22 @@ run 0 3
 [ "$code" = 3 ] || fail "a sweep with failures gives $code"
 if grep -q scontrol calls; then fail "a failure goes back to the queue"; fi
 
-echo 200 >turns
-: >calls
-"$script" s.json out 2>messages &
-job=$!
-until grep -q sweep calls; do sleep 0.05; done
-kill -TERM "$job"
-code=0
-wait "$job" || code=$?
-[ "$code" = 1 ] || fail "an interrupted sweep gives $code"
-[ "$(tail -n 2 calls)" = $'stopped\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
+interrupt() { # by a signal as soon as the sweep runs, whose parent may not know its number yet
+  echo 200 >turns
+  : >calls
+  "$script" s.json out 2>messages &
+  job=$!
+  until grep -q sweep calls; do sleep 0.05; done
+  kill -TERM "$job"
+  code=0
+  wait "$job" || code=$?
+  [ "$code" = 1 ] || fail "an interrupted sweep gives $code"
+  [ "$(tail -n 2 calls)" = $'stopped\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
+}
+
+interrupt
+echo "trap 'case \$BASH_COMMAND in child=*) sleep 0.5 ;; esac' DEBUG" >slow_parent
+BASH_ENV=$work/slow_parent interrupt
 
 # The real program in an array 1-2: the first job is preempted and comes back.
 cat >e.json <<'END'
