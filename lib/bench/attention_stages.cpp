@@ -39,6 +39,8 @@ constexpr StageKernel kStageKernels[] = {
     {"convolved_mixing_walk_kernel<", "MapKind)1", "convolution and mixing after softmax", nullptr},
     {"convolved_mixing_backward_kernel<", "", nullptr,
      "convolution after softmax, again, and mixing after it, backward"},
+    {"convolved_mixing_backward_walk_kernel<", "", nullptr,
+     "convolution after softmax, again, and mixing after it, backward"},
     {"convolution_backward_kernel<", "MapKind)0", nullptr, "convolution before softmax, backward"},
     {"convolution_backward_kernel<", "MapKind)1", nullptr, "convolution after softmax, backward"},
     {"convolution_streamed_kernel<", "MapKind)0", nullptr, "convolution before softmax, backward"},

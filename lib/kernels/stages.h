@@ -269,7 +269,7 @@ struct ConvolvedMixingArgs {
   MapView gradient, d_target;       // dA, dR
   const std::uint16_t* transposed;  // [units, 16, 16], element type
   float* sums;                      // [batch, units, slots, 256]
-  int slots;
+  int slots;  // a block each; which rows a block has depends on the card where blocks walk
 };
 
 /// kBlocks: as of ConvolutionKernels, up to kMaxFusedBlocks.
