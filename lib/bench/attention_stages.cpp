@@ -60,6 +60,7 @@ constexpr StageKernel kStageKernels[] = {
     {"finish_softmax_kernel", "", "row statistics", nullptr},
     {"finish_dots_kernel", "", nullptr, "row dots"},
     {"weighted_sum_kernel<", "", "weighted sum", "gradient of q"},
+    {"weighted_parts_kernel<", "", "weighted sum", "gradient of q"},
     {"transposed_sum_kernel<", "", nullptr, "gradients of k and v"},
     {"one_pass_forward_kernel<", "", "forward in one pass", nullptr},
     {"one_pass_backward_kernel<", "", nullptr, "backward in one pass"},

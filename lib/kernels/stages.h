@@ -93,6 +93,8 @@ struct WeightedSumArgs {
   TensorView y, target;
   float factor;
   const float* lse;  // [maps, T]; null: the map holds the weights themselves
+  float* partials;   // fp32 [parts, maps, rows, d]; null with one part
+  int parts;         // of each block of rows' keys: a block each
 };
 /// target[j] = factor sum_i map[i, j] x_i over all chunks, of one or two maps in one launch.
 struct TransposedSum {

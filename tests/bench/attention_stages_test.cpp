@@ -101,8 +101,10 @@ constexpr Known kKnown[] = {
     {"mta::kernels::(anonymous namespace)::finish_dots_kernel(mta::kernels::Extent, "
      "mta::kernels::RowPartials<float>, float*)",
      kNotInPass, "row dots"},
-    {"void mta::kernels::weighted_sum_kernel<__nv_bfloat16, 64, false>("
+    {"void mta::kernels::weighted_sum_kernel<__nv_bfloat16, 64, false, true>("
      "mta::kernels::WeightedSumArgs)",
+     "weighted sum", "gradient of q"},
+    {"void mta::kernels::weighted_parts_kernel<__nv_bfloat16, 64>(mta::kernels::WeightedSumArgs)",
      "weighted sum", "gradient of q"},
     {"void mta::kernels::transposed_sum_kernel<__nv_bfloat16, 64, true>("
      "mta::kernels::TransposedSumArgs)",
