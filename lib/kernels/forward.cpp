@@ -84,8 +84,7 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
   chain.run("weighted sum", [&] {
     chain.products().weighted_sum(
         {chain.extent(rows, 0), chain.map(reads_m ? chain.plan().mixed : chain.plan().weights),
-         chain.tensor(params.v), chain.tensor(params.o), 1.0f, reads_m ? lse : nullptr,
-         chain.at<float>(chain.plan().sum_partials), chain.plan().launch.sum_parts},
+         chain.tensor(params.v), chain.tensor(params.o), 1.0f, reads_m ? lse : nullptr},
         p.type, chain.stream());
   });
 }

@@ -51,8 +51,7 @@ kernels::LaunchPlan random_launch(Generator& generator) {
           .convolution_keys = keys(),
           .mixing_keys = keys(),
           .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5),
-          .fused_heads = between(generator, 1, kernels::kNeverFused),
-          .sum_parts = between(generator, 0, 4)};
+          .fused_heads = between(generator, 1, kernels::kNeverFused)};
 }
 
 void fill_convolution(Convolution& conv, std::vector<float>& kernel, int heads,
@@ -140,7 +139,7 @@ std::string describe(const Problem& p) {
   const kernels::LaunchPlan& l = p.launch;
   if (l.score_keys > 0) {
     text << " launch " << l.chunk_rows << " " << l.score_keys << " " << l.convolution_keys << " "
-         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads << " " << l.sum_parts;
+         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads;
   }
   return text.str();
 }
