@@ -235,7 +235,8 @@ void gradients_of_scores(Chain& chain, const BackwardParams& params) {
   chain.run("gradient of q", [&] {
     chain.products().weighted_sum(
         {chain.extent(rows, reach), chain.map(plan.d_scores), chain.tensor(params.k),
-         chain.tensor(params.d_q), p.scale, nullptr},
+         chain.tensor(params.d_q), p.scale, nullptr, chain.at<float>(plan.sum_partials),
+         plan.launch.sum_parts},
         p.type, chain.stream());
   });
   add_transposed(

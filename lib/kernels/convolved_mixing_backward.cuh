@@ -1,5 +1,6 @@
 // Stage: the kq convolution after the softmax made again together with the gradients of the head
 // mixing after it, in one kernel: A, dR and the mixing's gradient from M and dA. R is not stored.
+// By tiles, where blocks cannot walk (convolved_mixing_backward_walk.cuh).
 #pragma once
 
 #include "lib/kernels/convolved_mixing.cuh"
@@ -144,15 +145,6 @@ void launch_fused_backward(const ConvolvedMixingArgs& args, cudaStream_t stream)
                             ? convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Sixteen>
                             : convolved_mixing_backward_kernel<kBlocks, E, FusedRows::Streamed>,
                         args, stream);
-}
-template <int kBlocks>
-void ConvolvedMixingKernels<kBlocks>::after_backward(const ConvolvedMixingArgs& args,
-                                                     ElementType type, cudaStream_t stream) {
-  if (type == ElementType::BFloat16) {
-    launch_fused_backward<kBlocks, Brain>(args, stream);
-  } else {
-    launch_fused_backward<kBlocks, Half>(args, stream);
-  }
 }
 
 }  // namespace mta::kernels

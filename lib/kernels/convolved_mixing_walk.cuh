@@ -18,76 +18,12 @@
 
 #include "lib/kernels/convolved_mixing.cuh"
 #include "lib/kernels/kq_convolution_walk.cuh"
+#include "lib/kernels/unit_walk.cuh"
 
 namespace mta::kernels {
 
 constexpr int kUnitWalkWarps = kUnitHeads;
 static_assert(kUnitWalkWarps == kGroupRows * (kSegmentKeys / kTileKeys), "a row of a tile each");
-
-/// The steps of a launch: of all columns of 128 keys, one below the other, of all units.
-struct UnitWalk {
-  static constexpr int kDiagonalSteps = (kSegmentKeys + kMapRows) / kGroupRows;
-  RowRange rows;
-  int columns;
-  int counts;  // of a unit
-  /// Steps at the diagonal take longer: where the matrix unit sets the pace three of them count as
-  /// four, in a block's share.
-  bool is_steep;
-  int share, rest;  // each block has `share` counts, the first `rest` ones have one more
-  MTA_HOST_DEVICE int first_count(int block) const { return share * block + min_of(rest, block); }
-  MTA_HOST_DEVICE int first_row(int column) const {
-    return max_of(rows.begin, column * kSegmentKeys);
-  }
-  MTA_HOST_DEVICE bool is_weighted(int column) const {
-    return is_steep && column * kSegmentKeys >= rows.begin;
-  }
-  MTA_HOST_DEVICE int column_counts(int column) const {
-    const int steps = ceil_div(rows.end - first_row(column), kGroupRows);
-    return steps + (is_weighted(column) ? min_of(steps, kDiagonalSteps) / 3 : 0);
-  }
-  /// The row that a count is at.
-  MTA_HOST_DEVICE int row(int column, int count) const {
-    const int steps = count - (is_weighted(column) ? min_of(count, kDiagonalSteps / 3 * 4) / 4 : 0);
-    return min_of(first_row(column) + steps * kGroupRows, rows.end);
-  }
-};
-inline UnitWalk unit_walk(const RowRange& rows, bool is_steep) {
-  UnitWalk walk = {rows, ceil_div(rows.end, kSegmentKeys), 0, is_steep, 0, 0};
-  for (int column = 0; column < walk.columns; ++column) walk.counts += walk.column_counts(column);
-  return walk;
-}
-
-/// Calls visit(place) for each piece of a column that this block has, in order.
-template <class Visit>
-__device__ inline void for_each_segment(const ConvolvedMixingArgs& args, const UnitWalk& walk,
-                                        Visit&& visit) {
-  const int units = args.plan.units, heads = args.extent.heads,
-            block = static_cast<int>(blockIdx.x), first = walk.first_count(block);
-  int left = walk.first_count(block + 1) - first, unit = first / walk.counts, column = 0,
-      count = first - unit * walk.counts;
-  while (left > 0) {
-    const int counts = walk.column_counts(column);
-    if (count < counts) {
-      const int end = min(count + left, counts);
-      FusedPlace place = {};
-      place.unit.batch = unit / units;
-      place.unit.unit = unit - place.unit.batch * units;
-      place.unit.heads = mixing_unit(args.plan, place.unit.unit, heads);
-      place.first_map = place.unit.batch * heads + place.unit.heads.in_first;
-      place.first_key = column * kSegmentKeys;
-      place.first_row = walk.row(column, count);
-      place.end_row = walk.row(column, end);
-      left -= end - count;
-      if (place.first_row < place.end_row) visit(place);
-      count = 0;
-    } else {
-      count -= counts;
-    }
-    if (++column < walk.columns) continue;
-    column = 0;
-    ++unit;
-  }
-}
 
 /// This thread's warp, the same number in all of its lanes.
 __device__ inline int own_warp() {
@@ -111,14 +47,15 @@ struct UnitRow {
   }
 };
 
-/// What a step leaves in shared memory, behind the rings: convolved rows [head][row][128 keys], and
-/// the statistics of mixed ones [tile][head][row]. Steps take two places in turns.
+/// What a step leaves in shared memory, behind the rings: convolved rows [head][row][128 keys],
+/// and, forward, the statistics of mixed ones [tile][head][row]. Steps take two places in turns.
 struct UnitStep {
-  int turn;
-  __device__ explicit UnitStep(int first_row) : turn(first_row / kGroupRows % 2) {}
+  int turn, rings;
+  /// `groups`: slots of a ring.
+  __device__ explicit UnitStep(int first_row, int groups = kWalkGroups)
+      : turn(first_row / kGroupRows % 2), rings(kUnitHeads * walk_numbers(groups)) {}
   __device__ Number* head(int h) const {
-    return dynamic_shared<Number>() + kUnitHeads * kWalkNumbers +
-           (turn * kUnitHeads + h) * kConvolvedNumbers;
+    return dynamic_shared<Number>() + rings + (turn * kUnitHeads + h) * kConvolvedNumbers;
   }
   MTA_HOST_DEVICE static constexpr int row(int r, int tile) {
     return r * kSegmentKeys + tile * kTileKeys;
@@ -237,19 +174,30 @@ struct UnitHead {
         begin(max(place.first_row - kGroupRows, 0)) {}
 };
 
-/// Rows row.. of the ring, convolved.
-template <int kBlocks, MapKind kKind>
+/// Asks for the first rows of a ring.
+template <int kBlocks, MapKind kKind, int kGroups>
+__device__ inline void start_ring(const WalkInput<kBlocks, kKind, kGroups>& input,
+                                  const WalkPlaces& places, int begin) {
+#pragma unroll 1
+  for (int n = 0; n < kGroups - 1; ++n) {
+    const int row = begin + n * kGroupRows;
+    input.start(row, places(row), row / kGroupRows % kGroups);
+  }
+}
+
+/// Rows row.. of the ring, convolved. The warp makes kCopies groups of copies a step.
+template <int kCopies = 1, int kBlocks, MapKind kKind, int kGroups>
 __device__ inline void convolve_step(WalkedRows& done, WalkSums<kBlocks, kMaxStreamedSpan>& sums,
-                                     WalkInput<kBlocks, kKind>& input, const WalkPlaces& places,
-                                     int row) {
-  const int slot = row / kGroupRows % kWalkGroups;
-  wait_for_copies<kWalkGroups - 2>();
+                                     WalkInput<kBlocks, kKind, kGroups>& input,
+                                     const WalkPlaces& places, int row) {
+  const int slot = row / kGroupRows % kGroups;
+  wait_for_copies<kCopies*(kGroups - 2)>();
   input.finish(row, slot);
   __syncwarp();
-  step_down_rows<Half>(done, sums, input.rows(slot), slot == 0);
+  step_down_rows<Half, kGroups>(done, sums, input.rows(slot), slot == 0);
   __syncwarp();  // the slot before has been read
-  const int next_row = row + (kWalkGroups - 1) * kGroupRows;
-  input.start(next_row, places(next_row), (slot + kWalkGroups - 1) % kWalkGroups);
+  const int next_row = row + (kGroups - 1) * kGroupRows;
+  input.start(next_row, places(next_row), (slot + kGroups - 1) % kGroups);
 }
 
 /// A block's walk down a piece of a column. Every second four warps mix a step late, after they
@@ -263,11 +211,7 @@ __device__ void walk_unit(const ConvolvedMixingArgs& args, const ConvolutionArgs
                                   dynamic_shared<Number>() + warp * kWalkNumbers);
   WalkSums<kBlocks, kMaxStreamedSpan> sums;
   load_bands(sums.band, source, head.segment.map % args.extent.heads);
-#pragma unroll 1
-  for (int n = 0; head.exists && n < kWalkGroups - 1; ++n) {
-    const int row = head.begin + n * kGroupRows;
-    input.start(row, places(row), row / kGroupRows % kWalkGroups);
-  }
+  if (head.exists) start_ring(input, places, head.begin);
   const UnitOutput<kKind, E> output(args, place, warp);
   const bool is_late = in_register(warp) / 4 % 2 == 1;
   const int end = place.end_row + (is_late ? kGroupRows : 0);
@@ -304,15 +248,16 @@ __global__ void __launch_bounds__(kUnitWalkWarps* kWarp, 1)
                                  const UnitWalk walk) {
   wait_for_previous_kernel();
   const int warp = own_warp();
-  for_each_segment(args, walk, [&](const FusedPlace& place) {
+  for_each_segment(args, walk, [&](const FusedPlace& place, int) {
     walk_unit<kBlocks, kKind, E>(args, source, place, warp);
   });
 }
 
 using UnitWalkKernel = void (*)(ConvolvedMixingArgs, ConvolutionArgs, UnitWalk);
 
-inline void launch_unit_walk(UnitWalkKernel kernel, const ConvolvedMixingArgs& args,
-                             cudaStream_t stream) {
+/// `most_blocks`: that the launch may have, `bytes` of shared memory each.
+inline void launch_unit_walk(UnitWalkKernel kernel, const ConvolvedMixingArgs& args, bool is_steep,
+                             int most_blocks, int bytes, cudaStream_t stream) {
   ConvolutionArgs source = {};
   source.extent = args.extent;
   source.source = args.source;
@@ -320,20 +265,26 @@ inline void launch_unit_walk(UnitWalkKernel kernel, const ConvolvedMixingArgs& a
   source.query_span = args.query_span;
   source.window = args.window;
   source.lse = args.lse;
-  UnitWalk walk = unit_walk(args.extent.rows, args.convolved.data == nullptr);
+  UnitWalk walk = unit_walk(args.extent.rows, is_steep);
   const int counts = args.extent.maps / args.extent.heads * args.plan.units * walk.counts;
-  const int blocks = min_of(current_device().multiprocessors, counts);
+  const int blocks = min_of(min_of(current_device().multiprocessors, most_blocks), counts);
   walk.share = counts / blocks;
   walk.rest = counts % blocks;
-  allow_shared_bytes(kernel, unit_walk_shared_bytes());
-  launch(kernel, dim3(static_cast<unsigned>(blocks)), kUnitWalkWarps * kWarp,
-         unit_walk_shared_bytes(), stream, args, source, walk);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, dim3(static_cast<unsigned>(blocks)), kUnitWalkWarps * kWarp, bytes, stream, args,
+         source, walk);
 }
 
-/// Does a block walk?
-inline bool unit_walks(const ConvolvedMixingArgs& args) {
+inline void launch_unit_walk(UnitWalkKernel kernel, const ConvolvedMixingArgs& args,
+                             cudaStream_t stream) {
+  launch_unit_walk(kernel, args, args.convolved.data == nullptr, current_device().multiprocessors,
+                   unit_walk_shared_bytes(), stream);
+}
+
+/// Does a block walk that asks for `bytes` of shared memory?
+inline bool unit_walks(const ConvolvedMixingArgs& args, int bytes = unit_walk_shared_bytes()) {
   return args.extent.reach == 0 && rows_fit_a_warp(args.query_span, args.window) &&
-         unit_walk_shared_bytes() <= current_device().shared_bytes;
+         bytes <= current_device().shared_bytes;
 }
 
 template <int kBlocks>

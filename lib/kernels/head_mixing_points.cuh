@@ -73,8 +73,7 @@ __device__ inline void apply_softmax(Points& points, const float (&lse2)[4], int
 struct WeightBlock {
   Word a[4];
 };
-__device__ inline WeightBlock load_weights(const Number* block) {
-  const Lane lane = lane_place();
+__device__ inline WeightBlock load_weights(const Number* block, const Lane& lane = lane_place()) {
   const Word* words = reinterpret_cast<const Word*>(block);  // rows of 8 words
   return {{words[lane.g * 8 + lane.q], words[(lane.g + 8) * 8 + lane.q],
            words[lane.g * 8 + lane.q + 4], words[(lane.g + 8) * 8 + lane.q + 4]}};

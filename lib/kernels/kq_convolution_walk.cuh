@@ -28,13 +28,14 @@ template <int kBlocks, int kSpan>
 __device__ void load_bands(Word (&band)[kSpan][kBlocks], const ConvolutionArgs& args, int head) {
   const Word* tables =
       args.tables + static_cast<std::size_t>(head) * args.query_span * table_words(kBlocks);
+  const Lane lane = own_place();
 #pragma unroll
   for (int d = 0; d < kSpan; ++d) {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) band[d][b] = 0;
     if (d < args.query_span) {
       load_band<kBlocks>(band[d], tables + (args.query_span - 1 - d) * table_words(kBlocks),
-                         args.window.slack);
+                         args.window.slack, lane);
     }
   }
 }
@@ -63,8 +64,8 @@ __device__ inline void step_down(WalkSums<kBlocks, kSpan>& sums, const Number* r
   }
 }
 
-/// The eight rows of a slot: `done` gets what is complete after each.
-template <class E, int kBlocks, int kSpan>
+/// The eight rows of a slot of a ring of kGroups: `done` gets what is complete after each.
+template <class E, int kGroups = kWalkGroups, int kBlocks, int kSpan>
 __device__ inline void step_down_rows(WalkedRows& done, WalkSums<kBlocks, kSpan>& sums,
                                       const Number* rows, bool is_first_slot) {
   const Number* const thirds = rows + walked_thirds();
@@ -72,7 +73,7 @@ __device__ inline void step_down_rows(WalkedRows& done, WalkSums<kBlocks, kSpan>
   for (int r = 0; r < kGroupRows; ++r) {
     const bool wraps = r == 0 && is_first_slot && static_cast<int>(threadIdx.x) % kWarp >= 16;
     step_down(sums, rows + r * kWalkPitch,
-              thirds + r * kWalkPitch + (wraps ? kWalkGroups * kGroupRows * kWalkPitch : 0));
+              thirds + r * kWalkPitch + (wraps ? kGroups * kGroupRows * kWalkPitch : 0));
 #pragma unroll
     for (int tile = 0; tile < 2; ++tile) {
       done[r][tile] = pack<E>(sums.rows[0][2 * tile], sums.rows[0][2 * tile + 1]);

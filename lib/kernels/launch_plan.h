@@ -16,10 +16,12 @@ struct LaunchPlan {
   int mixing_rows = 0;       ///< rows of a mixing block, a multiple of 4, up to kMaxMixingRows
   int fused_heads = 0;       ///< fewest heads of a mixing block that is fused with the convolution
                              ///< before it, up to kNeverFused
+  int sum_parts = 0;  ///< blocks that share the keys of a weighted sum's rows, up to kMaxSumParts
 };
 constexpr int kMaxStripKeys = 4096;
 constexpr int kMaxMixingRows = 64;
 constexpr int kNeverFused = 17;  // a mixing block has 16 heads
+constexpr int kMaxSumParts = 16;
 
 /// Rows of a chunk from which there are blocks for all multiprocessors even when each does more.
 constexpr int kLongChunk = 1024;
@@ -36,6 +38,15 @@ MTA_HOST_DEVICE constexpr LaunchPlan filled(LaunchPlan plan, int rows) {
   if (plan.mixing_rows == 0) plan.mixing_rows = is_long ? 16 : 8;
   if (plan.fused_heads == 0) plan.fused_heads = kNeverFused / 2 + 1;  // a block more than half full
   return plan;
+}
+
+/// Blocks that share the keys of a weighted sum of `rows` rows of `maps` maps: where those of all
+/// rows would leave most of a card idle, while each goes through a long row alone.
+MTA_HOST_DEVICE constexpr int sum_parts(int maps, int rows, int key_tiles) {
+  constexpr int kEnough = 640, kFewest = 3, kLeastTiles = 16;  // blocks, parts, tiles of a part
+  const int parts = min_of(kEnough / max_of(maps * ceil_div(rows, kProductRows), 1),
+                           min_of(key_tiles / kLeastTiles, kMaxSumParts));
+  return parts < kFewest ? 1 : parts;
 }
 
 /// Rows that a warp walks down a column of keys, of a chunk of `rows` with `columns` in all its

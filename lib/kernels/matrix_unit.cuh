@@ -19,6 +19,11 @@ __device__ inline int own_lane() {
                           kWarp);
 }
 
+__device__ inline Lane own_place() {
+  const int lane = own_lane();
+  return {lane / 4, lane % 4};
+}
+
 __device__ inline __half2 word_as_half2(Word word) {
   __half2 pair;
   *reinterpret_cast<Word*>(&pair) = word;

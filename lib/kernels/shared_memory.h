@@ -124,7 +124,10 @@ constexpr int kWalkWarps = 4;  // of a block, a map each
 constexpr int kWalkThreads = 32 * kWalkWarps;
 constexpr int kWalkGroups = 4;
 constexpr int kWalkPitch = kSegmentKeys + (kMaxStreamedBlocks - 1) * kChunk;
-constexpr int kWalkNumbers = kWalkGroups * kGroupRows * kWalkPitch + 2 * kChunk;
+MTA_HOST_DEVICE constexpr int walk_numbers(int groups) {
+  return groups * kGroupRows * kWalkPitch + 2 * kChunk;
+}
+constexpr int kWalkNumbers = walk_numbers(kWalkGroups);
 MTA_HOST_DEVICE constexpr int walked_shared_bytes() {
   return kWalkWarps * kNumberBytes * kWalkNumbers;
 }
@@ -199,12 +202,24 @@ MTA_HOST_DEVICE constexpr bool fused_stages_fit(int blocks, int query_span, int 
 /// convolved rows, a piece longer than they are, so that one row of eight heads uses all banks; the
 /// row statistics of each tile, a number of each row, and one more for the same reason.
 constexpr int kConvolvedNumbers = kGroupRows * kSegmentKeys + kChunk;
-constexpr int kUnitWalkNumbers = kUnitHeads * (kWalkNumbers + 2 * kConvolvedNumbers);
+MTA_HOST_DEVICE constexpr int unit_walk_numbers(int groups) {
+  return kUnitHeads * (walk_numbers(groups) + 2 * kConvolvedNumbers);
+}
+constexpr int kUnitWalkNumbers = unit_walk_numbers(kWalkGroups);
 constexpr int kStepPartials = kGroupRows + 1;
 MTA_HOST_DEVICE constexpr int unit_walk_shared_bytes() {
   constexpr int kPartialBytes = 8;
   return kNumberBytes * kUnitWalkNumbers +
          2 * (kSegmentKeys / kTileKeys) * kUnitHeads * kStepPartials * kPartialBytes;
+}
+/// Backward a ring has a group less, and behind the convolved rows each warp has a row of dA, of
+/// all heads in a key tile, on its way; the block has the fragments of W and of its transpose.
+constexpr int kUnmixGroups = kWalkGroups - 1;
+constexpr int kRowNumbers = kUnitHeads * kTileKeys;
+constexpr int kFragmentNumbers = 32 * kChunk;
+constexpr int kUnmixNumbers = unit_walk_numbers(kUnmixGroups);
+MTA_HOST_DEVICE constexpr int unmix_walk_shared_bytes() {
+  return kNumberBytes * (kUnmixNumbers + kUnitHeads * kRowNumbers + 2 * kFragmentNumbers);
 }
 /// The largest query span that does; 0: none.
 int fused_query_span(int blocks, int shared_bytes);

@@ -93,6 +93,8 @@ struct WeightedSumArgs {
   TensorView y, target;
   float factor;
   const float* lse;  // [maps, T]; null: the map holds the weights themselves
+  float* partials;   // fp32 [parts, maps, rows, d]; null with one part
+  int parts;         // of each block of rows' keys: a block each
 };
 /// target[j] = factor sum_i map[i, j] x_i over all chunks, of one or two maps in one launch.
 struct TransposedSum {
@@ -269,7 +271,7 @@ struct ConvolvedMixingArgs {
   MapView gradient, d_target;       // dA, dR
   const std::uint16_t* transposed;  // [units, 16, 16], element type
   float* sums;                      // [batch, units, slots, 256]
-  int slots;
+  int slots;  // a block each; which rows a block has depends on the card where blocks walk
 };
 
 /// kBlocks: as of ConvolutionKernels, up to kMaxFusedBlocks.

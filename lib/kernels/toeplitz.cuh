@@ -221,8 +221,8 @@ __device__ void load_table(Word* target, const Word* tables, int head, int query
 /// The B fragments of one query offset: word b covers rows x = 8b + 2q, 8b + 2q + 1 of column n =
 /// g.
 template <int kBlocks>
-__device__ inline void load_band(Word (&band)[kBlocks], const Word* table, int slack) {
-  const Lane lane = lane_place();
+__device__ inline void load_band(Word (&band)[kBlocks], const Word* table, int slack,
+                                 const Lane& lane = lane_place()) {
   const Word* words = table + kTableOrigin + 2 * lane.q - lane.g - slack;
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) band[b] = words[8 * b];

@@ -50,7 +50,7 @@ struct WalkPieces {
   int column, halo_column;  // from a row's first loaded key on
   bool has_halo;            // a piece of the map
   __device__ WalkPieces(int first_key, int halo) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int lane = own_lane();
     row = lane / kPieces;
     column = lane % kPieces * kChunk + halo;
     key = first_key - halo + column;
@@ -63,8 +63,8 @@ struct WalkPieces {
 };
 
 /// A segment's input, eight rows at a time: copied in 16-byte pieces, zeros outside the map, and
-/// finished by the lane that copied it.
-template <int kBlocks, MapKind kKind>
+/// finished by the lane that copied it. The ring has kGroups slots.
+template <int kBlocks, MapKind kKind, int kGroups = kWalkGroups>
 class WalkInput {
   static constexpr bool kWeights = kKind == MapKind::SoftmaxWeights;
   using Pieces = WalkPieces<kBlocks>;
@@ -125,7 +125,7 @@ class WalkInput {
   static constexpr int kSlot = kGroupRows * kWalkPitch;  // numbers
 
   __device__ void clear_rows() const {
-    constexpr int kNumbers = kWalkGroups * kSlot;
+    constexpr int kNumbers = kGroups * kSlot;
     for (int n = static_cast<int>(threadIdx.x) % kWarp; n < kNumbers / kChunk; n += kWarp) {
       reinterpret_cast<uint4*>(ring_)[n] = {};
     }

@@ -98,8 +98,39 @@ __device__ void apply_softmax(Word (&a)[4], const float (&lse2)[2], int first_ro
   }
 }
 
-/// Grid: sum_grid(maps, blocks of kProductRows).
-template <class E, int kDim, bool kSoftmax>
+/// Writes 16 rows of sums from registers as they are, row first + g and + 8 of rows up to `end`.
+template <int kDim>
+__device__ void store_partials(const float (&sums)[kDim / 8][4], float* row, int first, int end) {
+  const Lane lane = lane_place();
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (first + lane.g + 8 * half >= end) continue;
+    float* const own = row + (lane.g + 8 * half) * kDim + 2 * lane.q;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<float2*>(own + 8 * n) = {sums[n][2 * half], sums[n][2 * half + 1]};
+    }
+  }
+}
+
+/// Which rows and keys a block sums up: tiles first_tile.. of those of rows first_row..end_row-1.
+/// The last parts of few tiles may be empty.
+struct SumPlace {
+  int part, first_row, end_row, first_tile, tiles;
+  /// Of `block`, counted from the last rows, which have more keys: they start first.
+  __device__ SumPlace(const WeightedSumArgs& args, int block, int blocks, int parts)
+      : part(block % parts),
+        first_row(args.extent.rows.begin + (blocks / parts - 1 - block / parts) * kProductRows),
+        end_row(min(first_row + kProductRows, args.extent.rows.end)) {
+    const int all = key_tiles(end_row - 1, args.extent.tokens, args.extent.reach),
+              most = parts == 1 ? all : ceil_div(all, parts);
+    first_tile = part * most;
+    tiles = min(most, all - first_tile);
+  }
+};
+
+/// Grid: sum_grid(maps, blocks of kProductRows x parts of their keys).
+template <class E, int kDim, bool kSoftmax, bool kParts>
 __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
     weighted_sum_kernel(const WeightedSumArgs args) {
   wait_for_previous_kernel();
@@ -107,15 +138,16 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   const Extent& extent = args.extent;
   const int map = map_in_turn(), warp = static_cast<int>(threadIdx.x) / kWarp;
   if (map >= extent.maps) return;
-  // Later rows have more keys: start with them.
-  const int first_row =
-      extent.rows.begin + static_cast<int>(gridDim.y - 1 - blockIdx.y) * kProductRows;
-  const int end_row = min(first_row + kProductRows, extent.rows.end);
+  const SumPlace place(args, static_cast<int>(blockIdx.y), static_cast<int>(gridDim.y),
+                       kParts ? args.parts : 1);
+  if (kParts && place.tiles <= 0) return;
+  const int first_row = place.first_row, end_row = place.end_row;
   const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens y = head_tokens(args.y, map, extent.heads);
   const MapStrip strips[] = {weights.strip(0), weights.strip(kTileRows)};
-  const auto load = [&](int tile) {
-    Number* const stage = shared + tile % 2 * sum_stage_numbers(kDim);
+  const auto load = [&](int n) {
+    const int tile = place.first_tile + n;
+    Number* const stage = shared + n % 2 * sum_stage_numbers(kDim);
     weights.load(stage, strips[0], 0, tile);
     if (first_row + kTileRows < end_row) {
       weights.load(stage + kMapRowsNumbers, strips[1], kTileRows, tile);
@@ -131,9 +163,10 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
       lse2[n / 2][n % 2] = lse[min(row + lane_place().g + 8 * n, last_row)] * kLog2e;
   }
   float sums[2][kDim / 8][4] = {};
-  const auto use = [&](int tile) {
+  const auto use = [&](int n) {
+    const int tile = place.first_tile + n;
     if (tile >= own_tiles) return;  // above the diagonal
-    const Number* stage = shared + tile % 2 * sum_stage_numbers(kDim);
+    const Number* stage = shared + n % 2 * sum_stage_numbers(kDim);
     const Squares<kTileKeys, true> own(stage + 32 * warp * kTileKeys);
     const Squares<kDim, true> tokens(stage + 2 * kMapRowsNumbers);
 #pragma unroll 1
@@ -148,22 +181,72 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
     }
   };
   for_each_streamed_tile<2>(
-      key_tiles(end_row - 1, extent.tokens, extent.reach), load, [](int) {}, use);
+      place.tiles, load, [](int) {}, use);
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
-    store_tokens<E, kDim>(sums[m], args.target, map, extent.heads, row + 16 * m, extent.rows.end,
-                          args.factor);
+    const int first = row + 16 * m;
+    if (kParts) {
+      const std::size_t rows =
+          static_cast<std::size_t>(place.part * extent.maps + map) * extent.rows.size() + first -
+          extent.rows.begin;
+      store_partials<kDim>(sums[m], args.partials + rows * kDim, first, end_row);
+    } else {
+      store_tokens<E, kDim>(sums[m], args.target, map, extent.heads, first, extent.rows.end,
+                            args.factor);
+    }
   }
 }
 
+constexpr int kPartsThreads = 256;
+
+/// Adds up the parts, in order. Grid: two numbers of a row a thread.
 template <class E, int kDim>
-void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
+__global__ void __launch_bounds__(kPartsThreads) weighted_parts_kernel(const WeightedSumArgs args) {
+  wait_for_previous_kernel();
+  const Extent& extent = args.extent;
+  const int rows = extent.rows.size();
+  const std::int64_t index = std::int64_t{blockIdx.x} * kPartsThreads + threadIdx.x,
+                     line = index / (kDim / 2), all = std::int64_t{extent.maps} * rows;
+  if (line >= all) return;
+  const int map = static_cast<int>(line / rows),
+            n = static_cast<int>(line - std::int64_t{map} * rows),
+            column = static_cast<int>(index % (kDim / 2));
+  const int blocks = ceil_div(rows, kProductRows) * args.parts;
+  const int block = blocks - (n / kProductRows + 1) * args.parts;
+  float2 sum = {0, 0};
+  for (int part = 0; part < args.parts; ++part) {
+    if (SumPlace(args, block + part, blocks, args.parts).tiles <= 0) break;
+    const float2 own =
+        reinterpret_cast<const float2*>(args.partials + (part * all + line) * kDim)[column];
+    sum.x += own.x;
+    sum.y += own.y;
+  }
+  Number* const row =
+      const_cast<Number*>(tensor_row(args.target, map, extent.heads, extent.rows.begin + n));
+  reinterpret_cast<Word*>(row)[column] = pack<E>(args.factor * sum.x, args.factor * sum.y);
+}
+
+template <class E, int kDim, bool kParts>
+void launch_weighted_sum(const WeightedSumArgs& args, int parts, cudaStream_t stream) {
   constexpr int kBytes = sum_shared_bytes(kDim);
-  const dim3 grid = sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows));
-  const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true>
-                                          : weighted_sum_kernel<E, kDim, false>;
+  const dim3 grid =
+      sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows) * parts);
+  const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true, kParts>
+                                          : weighted_sum_kernel<E, kDim, false, kParts>;
   allow_shared_bytes(kernel, kBytes);
   launch(kernel, grid, kSumThreads, kBytes, stream, args);
+}
+template <class E, int kDim>
+void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
+  if (args.partials == nullptr) {
+    launch_weighted_sum<E, kDim, false>(args, 1, stream);
+    return;
+  }
+  launch_weighted_sum<E, kDim, true>(args, args.parts, stream);
+  const std::int64_t words = std::int64_t{args.extent.maps} * args.extent.rows.size() * (kDim / 2);
+  launch(weighted_parts_kernel<E, kDim>,
+         dim3(static_cast<unsigned>((words + kPartsThreads - 1) / kPartsThreads)), kPartsThreads, 0,
+         stream, args);
 }
 
 }  // namespace mta::kernels

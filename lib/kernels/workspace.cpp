@@ -156,6 +156,8 @@ WorkspacePlan chunk_plan(const Problem& p, const Flight& flight, int rows, int s
   plan.rows = min_of(rows, p.tokens);
   plan.launch = filled(p.launch, plan.rows);
   plan.key_tiles = ceil_div(p.tokens, kTileKeys);
+  if (plan.launch.sum_parts == 0)
+    plan.launch.sum_parts = sum_parts(flight.batches * flight.heads, plan.rows, plan.key_tiles);
   const int ring = max_of(min_of(plan.rows + spare_rows, p.tokens), kTileRows + spare_rows);
   plan.shape = map_shape(ring, plan.key_tiles, plan.rows >= p.tokens);
   plan.map_bytes = product(2, static_cast<std::size_t>(flight.batches * flight.heads),
@@ -176,6 +178,12 @@ WorkspacePlan plan_with(const Problem& p, Direction direction, const Flight& fli
   } else {
     take_backward_maps(p, layout, plan);
     take_backward_sums(p, layout, plan);
+  }
+  if (plan.launch.sum_parts > 1) {
+    plan.sum_partials = layout.take(product(
+        sizeof(float) * static_cast<std::size_t>(plan.launch.sum_parts * p.head_dim), maps,
+        static_cast<std::size_t>(plan.rows + (direction == Direction::Backward ? kSpareRows : 0)),
+        1));
   }
   plan.bytes = layout.used();
   return plan;

@@ -95,6 +95,7 @@ struct WorkspacePlan {
   std::size_t mix_sums_before = kNone, mix_sums_after = kNone;
   std::size_t sums_begin = 0, sums_end = 0;      // the four above: cleared once a call
   std::size_t d_k_sum = kNone, d_v_sum = kNone;  // float [maps, T, d]; only with several chunks
+  std::size_t sum_partials = kNone;  // float [parts, maps, rows, d], of several parts of the keys
   std::size_t bytes = 0;
   int keys() const { return key_tiles * kTileKeys; }
 };

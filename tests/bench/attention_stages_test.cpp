@@ -70,6 +70,9 @@ constexpr Known kKnown[] = {
     {"void mta::kernels::convolved_mixing_backward_kernel<3, __nv_bfloat16, "
      "(mta::kernels::FusedRows)0>(mta::kernels::ConvolvedMixingArgs)",
      kNotInPass, "convolution after softmax, again, and mixing after it, backward"},
+    {"void mta::kernels::convolved_mixing_backward_walk_kernel<3, __nv_bfloat16>("
+     "mta::kernels::ConvolvedMixingArgs, mta::kernels::ConvolutionArgs, mta::kernels::UnitWalk)",
+     kNotInPass, "convolution after softmax, again, and mixing after it, backward"},
     {"void mta::kernels::mix_before_kernel<1>(mta::kernels::MixingArgs)", "mixing before softmax",
      "mixing before softmax, again"},
     {"void mta::kernels::mix_after_kernel<__nv_bfloat16, 1>(mta::kernels::MixingArgs)",
@@ -98,8 +101,10 @@ constexpr Known kKnown[] = {
     {"mta::kernels::(anonymous namespace)::finish_dots_kernel(mta::kernels::Extent, "
      "mta::kernels::RowPartials<float>, float*)",
      kNotInPass, "row dots"},
-    {"void mta::kernels::weighted_sum_kernel<__nv_bfloat16, 64, false>("
+    {"void mta::kernels::weighted_sum_kernel<__nv_bfloat16, 64, false, true>("
      "mta::kernels::WeightedSumArgs)",
+     "weighted sum", "gradient of q"},
+    {"void mta::kernels::weighted_parts_kernel<__nv_bfloat16, 64>(mta::kernels::WeightedSumArgs)",
      "weighted sum", "gradient of q"},
     {"void mta::kernels::transposed_sum_kernel<__nv_bfloat16, 64, true>("
      "mta::kernels::TransposedSumArgs)",

@@ -51,7 +51,8 @@ kernels::LaunchPlan random_launch(Generator& generator) {
           .convolution_keys = keys(),
           .mixing_keys = keys(),
           .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5),
-          .fused_heads = between(generator, 1, kernels::kNeverFused)};
+          .fused_heads = between(generator, 1, kernels::kNeverFused),
+          .sum_parts = between(generator, 0, 4)};
 }
 
 void fill_convolution(Convolution& conv, std::vector<float>& kernel, int heads,
@@ -139,7 +140,7 @@ std::string describe(const Problem& p) {
   const kernels::LaunchPlan& l = p.launch;
   if (l.score_keys > 0) {
     text << " launch " << l.chunk_rows << " " << l.score_keys << " " << l.convolution_keys << " "
-         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads;
+         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads << " " << l.sum_parts;
   }
   return text.str();
 }

@@ -66,6 +66,8 @@ TEST(Support, NamesWhatIsNotCovered) {
   expect_refusal(p, Status::InvalidArgument, "mixing_rows 68 is not a multiple of 4 up to 64");
   p.launch = {.fused_heads = 18};
   expect_refusal(p, Status::InvalidArgument, "fused_heads 18 is not a multiple of 1 up to 17");
+  p.launch = {.sum_parts = 17};
+  expect_refusal(p, Status::InvalidArgument, "sum_parts 17 is not a multiple of 1 up to 16");
   p.launch = {.chunk_rows = -64};
   expect_refusal(p, Status::InvalidArgument, "launch plan: chunk_rows -64");
   p = valid();

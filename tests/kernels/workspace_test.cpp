@@ -51,6 +51,18 @@ TEST(WorkspacePlan, LongChunksHaveLongStripsUnlessTheLaunchPlanSays) {
   EXPECT_EQ(launch(std::size_t{4} << 30).mixing_rows, 4);
 }
 
+TEST(WorkspacePlan, FewRowsOfManyKeysAreSummedUpInParts) {
+  const auto plan = [](int tokens, std::size_t mib) {
+    return workspace_plan(full_mta(1, 16, tokens), Direction::Backward, mib << 20);
+  };
+  const WorkspacePlan long_rows = plan(16384, 512);
+  EXPECT_EQ(long_rows.launch.sum_parts, 16);
+  EXPECT_GE(long_rows.bytes - long_rows.sum_partials,
+            sizeof(float) * 16 * 16 * 64 * static_cast<std::size_t>(long_rows.rows + kSpareRows));
+  EXPECT_EQ(plan(2048, 1600).launch.sum_parts, 1) << "256 blocks of rows";
+  EXPECT_EQ(plan(2048, 1600).sum_partials, WorkspacePlan::kNone);
+}
+
 TEST(WorkspacePlan, SumsHaveASlotForEveryBlock) {
   Problem p = full_mta(1, 16, 1000);
   p.launch = {.chunk_rows = 128, .convolution_keys = 192, .mixing_keys = 320, .mixing_rows = 12};

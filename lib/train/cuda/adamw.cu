@@ -7,6 +7,8 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+
 namespace mta::train::cuda {
 namespace {
 
@@ -14,6 +16,9 @@ constexpr int kThreads = 256;
 constexpr int kFour = 4;
 constexpr int kChunk = 4096;  // values a block
 constexpr int kRounds = kChunk / (kFour * kThreads);
+/// Of a launch for the squares, whatever the card, as they decide the order of the sum: as many as
+/// any has room for, since each more costs a fence, an atomic and a partial sum.
+constexpr int kSquareBlocks = 2048;
 constexpr int kTensorsALaunch = 64;  // their table is a kernel argument
 constexpr int kWarp = 32;
 constexpr int kSumsAtOnce = 8;         // loads in flight of the last block's threads
@@ -30,16 +35,15 @@ struct Chunk {
   std::int64_t begin, end;
 };
 
-/// By bisection: a walk over the table would cost as much as a part of the chunk.
-__device__ Chunk chunk_of(const Table& table) {
-  const int block = static_cast<int>(blockIdx.x);
+/// The n-th of a launch, by bisection: a walk over the table would cost as much as a part of it.
+__device__ Chunk chunk_of(const Table& table, int n) {
   int t = 0, end = table.count;
   while (end - t > 1) {
     const int middle = (t + end) / 2;
-    (table.first_chunk[middle] <= block ? t : end) = middle;
+    (table.first_chunk[middle] <= n ? t : end) = middle;
   }
   const AdamTensor tensor = table.tensors[t];
-  const std::int64_t begin = static_cast<std::int64_t>(block - table.first_chunk[t]) * kChunk;
+  const std::int64_t begin = static_cast<std::int64_t>(n - table.first_chunk[t]) * kChunk;
   return {tensor, begin, min(begin + kChunk, tensor.count)};
 }
 
@@ -122,12 +126,18 @@ __device__ AdamFactors factors_of(const AdamW& call, float norm) {
           .root_correction = static_cast<float>(1 / sqrt(correction2))};
 }
 
-/// `before` of `all` chunks belong to earlier launches. The last block of all leaves the norm, the
-/// factors and a counter of 0, so that a replay of these launches finds what they found.
+/// `before` of `all` blocks belong to earlier launches; each has every gridDim.x-th chunk of its
+/// own. The last block of all leaves the norm, the factors and a counter of 0, so that a replay of
+/// these launches finds what they found.
 __global__ void __launch_bounds__(kThreads)
     squares_kernel(const __grid_constant__ Table table, const __grid_constant__ AdamW call,
                    int before, int all) {
-  const float sum = block_sum(squares_of(chunk_of(table)));
+  const int step = static_cast<int>(gridDim.x), chunks = table.first_chunk[table.count];
+  float own = 0;
+  for (int n = static_cast<int>(blockIdx.x); n < chunks; n += step) {
+    own += squares_of(chunk_of(table, n));
+  }
+  const float sum = block_sum(own);
   __shared__ bool is_last;
   if (threadIdx.x == 0) {
     call.partials[before + blockIdx.x] = sum;
@@ -169,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, 5)
     update_kernel(const __grid_constant__ Table table, const __grid_constant__ AdamW call) {
   const Update update = {*call.factors, call.eps, call.beta1, call.beta2};
   if (!isfinite(update.factors.norm)) return;
-  const Chunk chunk = chunk_of(table);
+  const Chunk chunk = chunk_of(table, static_cast<int>(blockIdx.x));
   const AdamTensor& t = chunk.tensor;
   for (std::int64_t i = chunk.begin + kFour * threadIdx.x; i < chunk.end; i += kFour * kThreads) {
     if (i + kFour <= chunk.end) {
@@ -199,10 +209,9 @@ int chunks(const AdamTensor& tensor) {
   return static_cast<int>((tensor.count + kChunk - 1) / kChunk);
 }
 
-/// Calls f(table, chunks before it) for every group of tensors that goes into one launch.
+/// Calls f(table, its chunks) for every group of tensors that goes into one launch.
 template <class F>
 void for_tables(const AdamTensor* tensors, int count, const F& f) {
-  int before = 0;
   for (int first = 0; first < count; first += kTensorsALaunch) {
     Table table;
     table.first_chunk[0] = 0;
@@ -212,25 +221,30 @@ void for_tables(const AdamTensor* tensors, int count, const F& f) {
       table.first_chunk[table.count + 1] = table.first_chunk[table.count] + chunks(tensor);
     }
     const int here = table.first_chunk[table.count];
-    if (here > 0) f(table, before, here);
-    before += here;
+    if (here > 0) f(table, here);
   }
 }
+
+int square_blocks(int chunks) { return std::min(chunks, kSquareBlocks); }
 
 }  // namespace
 
 std::int64_t adamw_partials(const AdamTensor* tensors, int tensor_count) {
   std::int64_t sum = 0;
-  for (int i = 0; i < tensor_count; ++i) sum += chunks(tensors[i]);
+  for_tables(tensors, tensor_count, [&](const Table&, int here) { sum += square_blocks(here); });
   return sum;
 }
 
 const char* adamw(const AdamW& call, Stream stream) {
   const auto all = static_cast<int>(adamw_partials(call.tensors, call.tensor_count));
-  for_tables(call.tensors, call.tensor_count, [&](const Table& table, int before, int here) {
-    squares_kernel<<<static_cast<unsigned>(here), kThreads, 0, stream>>>(table, call, before, all);
+  int before = 0;
+  for_tables(call.tensors, call.tensor_count, [&](const Table& table, int here) {
+    const int blocks = square_blocks(here);
+    squares_kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(table, call, before,
+                                                                           all);
+    before += blocks;
   });
-  for_tables(call.tensors, call.tensor_count, [&](const Table& table, int, int here) {
+  for_tables(call.tensors, call.tensor_count, [&](const Table& table, int here) {
     update_kernel<<<static_cast<unsigned>(here), kThreads, 0, stream>>>(table, call);
   });
   const cudaError_t error = cudaGetLastError();
