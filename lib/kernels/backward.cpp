@@ -223,7 +223,8 @@ void gradients_of_weighted_sum(Chain& chain, const BackwardParams& params) {
                  {chain.extent(rows, 0),
                   from_softmax ? chain.rows(params.lse) : nullptr,
                   {transposed_sum(chain, map, params.d_o, params.d_v, plan.d_v_sum, 1.0f)},
-                  1});
+                  1,
+                  plan.launch.sum_ahead});
 }
 
 /// dQ and dK from dS.
@@ -236,7 +237,7 @@ void gradients_of_scores(Chain& chain, const BackwardParams& params) {
     chain.products().weighted_sum(
         {chain.extent(rows, reach), chain.map(plan.d_scores), chain.tensor(params.k),
          chain.tensor(params.d_q), p.scale, nullptr, chain.at<float>(plan.sum_partials),
-         plan.launch.sum_parts},
+         plan.launch.sum_parts, plan.launch.sum_ahead},
         p.type, chain.stream());
   });
   add_transposed(
@@ -244,7 +245,8 @@ void gradients_of_scores(Chain& chain, const BackwardParams& params) {
       {chain.extent(rows, reach),
        nullptr,
        {transposed_sum(chain, plan.d_scores, params.q, params.d_k, plan.d_k_sum, p.scale)},
-       1});
+       1,
+       plan.launch.sum_ahead});
 }
 
 void backward_chunk(Chain& chain, const BackwardParams& params) {
@@ -322,7 +324,8 @@ void backward_in_one_kernel(Chain& chain, const BackwardParams& params) {
        {transposed_sum(chain, plan.weights, params.d_o, params.d_v, plan.d_v_sum,
                        dropout_scale(chain.dropout().threshold)),
         transposed_sum(chain, plan.d_scores, params.q, params.d_k, plan.d_k_sum, p.scale)},
-       2});
+       2,
+       plan.launch.sum_ahead});
 }
 
 void sum_gradients(Chain& chain) {

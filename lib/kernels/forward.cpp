@@ -85,7 +85,8 @@ void forward_chunk(Chain& chain, const ForwardParams& params) {
     chain.products().weighted_sum(
         {chain.extent(rows, 0), chain.map(reads_m ? chain.plan().mixed : chain.plan().weights),
          chain.tensor(params.v), chain.tensor(params.o), 1.0f, reads_m ? lse : nullptr,
-         chain.at<float>(chain.plan().sum_partials), chain.plan().launch.sum_parts},
+         chain.at<float>(chain.plan().sum_partials), chain.plan().launch.sum_parts,
+         chain.plan().launch.sum_ahead},
         p.type, chain.stream());
   });
 }

@@ -17,6 +17,8 @@ struct LaunchPlan {
   int fused_heads = 0;       ///< fewest heads of a mixing block that is fused with the convolution
                              ///< before it, up to kNeverFused
   int sum_parts = 0;  ///< blocks that share the keys of a weighted sum's rows, up to kMaxSumParts
+  int sum_ahead = 0;  ///< tiles on their way to a block of a sum while it uses one, up to
+                      ///< kMaxSumAhead and what fits; 0: by how many blocks there are
 };
 constexpr int kMaxStripKeys = 4096;
 constexpr int kMaxMixingRows = 64;

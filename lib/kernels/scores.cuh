@@ -204,9 +204,9 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
   constexpr bool kDots = kExtra == ScoreExtra::Dots;
   constexpr int kKeyNumbers = token_rows_numbers(kDim);
   Number* const shared = dynamic_shared<Number>();
-  const auto keys_of = [&](int n) { return shared + (n + 2) % kScoreStages * kKeyNumbers; };
-  const auto mixed_of = [&](int n) {
-    return shared + kScoreStages * kKeyNumbers + n % kScoreStages * 2 * kMapRowsNumbers;
+  const auto keys_of = [&](int stage) { return shared + (stage + 2) % kScoreStages * kKeyNumbers; };
+  const auto mixed_of = [&](int stage) {
+    return shared + kScoreStages * kKeyNumbers + stage * 2 * kMapRowsNumbers;
   };
   const Extent& extent = args.extent;
   const int map = static_cast<int>(blockIdx.z), warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -219,19 +219,19 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
 
   const HeadTokens keys = head_tokens(args.y, map, extent.heads);
   const WrittenMap m_tiles(args.mixed, map, first_row, extent.rows.end, extent.tokens, 0);
-  const auto load = [&](int n) {
+  const auto load = [&](int n, int stage) {
     const int first_key = (first_tile + n) * kTileKeys;
-    load_token_rows<kDim>(keys_of(n), keys, first_key, extent.tokens);
+    load_token_rows<kDim>(keys_of(stage), keys, first_key, extent.tokens);
     if (!kDots) return;
-    m_tiles.load(mixed_of(n), m_tiles.strip(0), 0, first_tile + n);
-    m_tiles.load(mixed_of(n) + kMapRowsNumbers, m_tiles.strip(kTileRows), kTileRows,
+    m_tiles.load(mixed_of(stage), m_tiles.strip(0), 0, first_tile + n);
+    m_tiles.load(mixed_of(stage) + kMapRowsNumbers, m_tiles.strip(kTileRows), kTileRows,
                  first_tile + n);
   };
   // The rows of X stand where the second and third tile of keys will be.
   static_assert(kProductRows == 2 * kTileKeys && kScoreStages == 3);
   load_token_rows<kDim, kProductRows>(shared, head_tokens(args.x, map, extent.heads), first_row,
                                       extent.rows.end);
-  load(0);
+  load(0, 0);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
@@ -251,9 +251,9 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
   }
   const PieceRows rows[] = {{args.target, map, row, extent.rows.end},
                             {args.target, map, row + kMapRows, extent.rows.end}};
-  for_each_streamed_tile<kScoreStages, 1>(
-      end_tile - first_tile, load, [](int) {},
-      [&](int n) {
+  for_each_staged_tile<1>(
+      kScoreStages, end_tile - first_tile, load, [](int, int) {},
+      [&](int n, int stage) {
         const int tile = first_tile + n, first_key = tile * kTileKeys;
         if (tile >= own_tiles) return;  // above the diagonal
         HalfPieces pieces[2];
@@ -261,11 +261,11 @@ __global__ void __launch_bounds__(kScoreThreads, kScoreBlocks<kDim, kExtra>)
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           HalfTile block;
-          const SharedPlace y = first_key_piece<kDim>(keys_of(n) + 32 * half * kDim);
+          const SharedPlace y = first_key_piece<kDim>(keys_of(stage) + 32 * half * kDim);
           multiply_half<E, kDim>(block, x, y);
           pack_half<Target>(pieces[half], block, args.factor);
           if (kDots) {
-            add_half_dots<Target>(dots, pieces[half], mixed_of(n) + 32 * warp * kTileKeys, half,
+            add_half_dots<Target>(dots, pieces[half], mixed_of(stage) + 32 * warp * kTileKeys, half,
                                   lse2, row, first_key);
           }
           if (kExtra == ScoreExtra::Dropout) {

@@ -143,24 +143,40 @@ class WrittenMap {
   int first_row_, end_, tokens_, reach_;
 };
 
-/// Walks tiles 0..tiles-1 with kStages of them in shared memory: load(tile) starts copies,
-/// finish(tile) may change what this thread copied, use(tile) reads all of it. One barrier a tile:
-/// a stage is loaded again only after the barrier that follows its last use. The first kStarted
-/// tiles have been started, in a group of copies each.
-template <int kStages, int kStarted = 0, class Load, class Finish, class Use>
-__device__ inline void for_each_streamed_tile(int tiles, Load&& load, Finish&& finish, Use&& use) {
-#pragma unroll
-  for (int tile = kStarted; tile < kStages - 1; ++tile) {
-    if (tile < tiles) load(tile);
+/// Waits until at most `pending` of the latest groups of copies are still under way.
+__device__ inline void wait_for_copies(int pending) {
+  static_assert(kMaxSumAhead == 3);
+  if (pending == 0) {
+    wait_for_copies<0>();
+  } else if (pending == 1) {
+    wait_for_copies<1>();
+  } else {
+    wait_for_copies<2>();
+  }
+}
+
+/// Walks tiles 0..tiles-1 with `stages` of them in shared memory, 2 to 4; all three are
+/// called with a tile and its stage: load starts copies, finish may change what this thread copied,
+/// use reads all of it. One barrier a tile: a stage is loaded again only after the barrier that
+/// follows its last use. The first kStarted tiles have been started, in a group of copies each.
+template <int kStarted = 0, class Load, class Finish, class Use>
+__device__ inline void for_each_staged_tile(int stages, int tiles, Load&& load, Finish&& finish,
+                                            Use&& use) {
+#pragma unroll 1
+  for (int tile = kStarted; tile < stages - 1; ++tile) {
+    if (tile < tiles) load(tile, tile);
     commit_copies();
   }
-  for (int tile = 0; tile < tiles; ++tile) {
-    wait_for_copies<kStages - 2>();
-    finish(tile);
+  int free = stages - 1;  // the stage that nobody reads after the next barrier
+  for (int tile = 0, stage = 0; tile < tiles; ++tile) {
+    wait_for_copies(stages - 2);
+    finish(tile, stage);
     __syncthreads();
-    if (tile + kStages - 1 < tiles) load(tile + kStages - 1);
+    if (tile + stages - 1 < tiles) load(tile + stages - 1, free);
     commit_copies();
-    use(tile);
+    use(tile, stage);
+    free = stage;
+    stage = stage + 1 == stages ? 0 : stage + 1;
   }
 }
 

@@ -13,12 +13,13 @@ int fused_query_span(int blocks, int shared_bytes) {
 
 namespace {
 
-void add_products(std::vector<SharedMemoryRow>& rows) {
+void add_products(std::vector<SharedMemoryRow>& rows, int shared_bytes) {
   for (const int dim : kHeadDims) {
     const std::string size = " of head size " + std::to_string(dim);
     rows.push_back({"scores" + size, scores_shared_bytes(dim, false)});
     rows.push_back({"gradient of the weights" + size, scores_shared_bytes(dim, true)});
-    rows.push_back({"weighted and transposed sum" + size, sum_shared_bytes(dim)});
+    rows.push_back({"weighted and transposed sum" + size,
+                    sum_shared_bytes(dim, most_sum_ahead(dim, 1, shared_bytes))});
     rows.push_back({"forward in one pass" + size,
                     one_pass_shared_bytes(dim, kMaxOnePassBlocks, kMaxQuerySpan)});
     rows.push_back(
@@ -70,7 +71,7 @@ void add_mixings(std::vector<SharedMemoryRow>& rows, int shared_bytes) {
 
 std::vector<SharedMemoryRow> shared_memory_table(int shared_bytes) {
   std::vector<SharedMemoryRow> rows;
-  add_products(rows);
+  add_products(rows, shared_bytes);
   add_convolutions(rows, shared_bytes);
   add_mixings(rows, shared_bytes);
   return rows;

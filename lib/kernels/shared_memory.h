@@ -19,6 +19,13 @@ constexpr int kStagePitch =
     kTileKeys + 8;  // a shared row of 64 numbers, padded so that 8 rows hit 8 banks
 constexpr int kTileNumbers = kTileRows * kStagePitch;
 
+/// Do `blocks` of them fit on a multiprocessor that gives one block `shared_bytes`? Each block
+/// costs 1 KB more than it asks for.
+MTA_HOST_DEVICE constexpr bool blocks_fit(int blocks, int bytes, int shared_bytes) {
+  constexpr int kReserved = 1024;
+  return blocks * (bytes + kReserved) <= shared_bytes + kReserved;
+}
+
 /// Pads a row of `columns` numbers to an odd number of 16-byte pieces: eight rows then use all 32
 /// banks once.
 MTA_HOST_DEVICE constexpr int tile_pitch(int columns) {
@@ -38,12 +45,20 @@ MTA_HOST_DEVICE constexpr int scores_shared_bytes(int dim, bool dots) {
 }
 
 /// A stage of a sum: 128 rows by 64 keys of the map, or 64 rows by 128 keys as two tiles, and 64
-/// tokens. There are two of them.
+/// tokens.
 MTA_HOST_DEVICE constexpr int sum_stage_numbers(int dim) {
   return 2 * kMapRowsNumbers + token_rows_numbers(dim);
 }
-MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim) {
-  return kNumberBytes * 2 * sum_stage_numbers(dim);
+/// With `ahead` tiles on their way while one is used.
+MTA_HOST_DEVICE constexpr int sum_shared_bytes(int dim, int ahead) {
+  return kNumberBytes * (ahead + 1) * sum_stage_numbers(dim);
+}
+/// The most tiles ahead with which `blocks` fit on a multiprocessor that gives one block
+/// `shared_bytes`, but at least one.
+MTA_HOST_DEVICE constexpr int most_sum_ahead(int dim, int blocks, int shared_bytes) {
+  int ahead = kMaxSumAhead;
+  while (ahead > 1 && !blocks_fit(blocks, sum_shared_bytes(dim, ahead), shared_bytes)) --ahead;
+  return ahead;
 }
 
 // --- kq convolution; `blocks` of 8 columns in the key window that a kernel is built for ---
@@ -190,13 +205,11 @@ MTA_HOST_DEVICE constexpr int convolved_lead(int head) { return head / 4 % 2 * k
 MTA_HOST_DEVICE constexpr int fused_shared_bytes(int blocks, int query_span) {
   return kNumberBytes * kUnitHeads * fused_head_numbers(blocks, query_span);
 }
-/// Do kFusedBlocks fit on a multiprocessor that gives one block `shared_bytes`? Each block costs
-/// 1 KB more than it asks for.
+/// Do kFusedBlocks fit on a multiprocessor that gives one block `shared_bytes`?
 MTA_HOST_DEVICE constexpr bool fused_stages_fit(int blocks, int query_span, int shared_bytes) {
-  constexpr int kReserved = 1024;
   if (blocks > kMaxFusedBlocks) return false;
-  const int bytes = fused_shared_bytes(blocks <= 2 ? 2 : kMaxFusedBlocks, query_span) + kReserved;
-  return kFusedBlocks * bytes <= shared_bytes + kReserved;
+  return blocks_fit(kFusedBlocks, fused_shared_bytes(blocks <= 2 ? 2 : kMaxFusedBlocks, query_span),
+                    shared_bytes);
 }
 /// Forward, where rows stream: each head has a warp's ring, and two places for what a step leaves:
 /// convolved rows, a piece longer than they are, so that one row of eight heads uses all banks; the

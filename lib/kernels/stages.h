@@ -95,6 +95,7 @@ struct WeightedSumArgs {
   const float* lse;  // [maps, T]; null: the map holds the weights themselves
   float* partials;   // fp32 [parts, maps, rows, d]; null with one part
   int parts;         // of each block of rows' keys: a block each
+  int ahead;         // tiles on their way; 0: the launch decides
 };
 /// target[j] = factor sum_i map[i, j] x_i over all chunks, of one or two maps in one launch.
 struct TransposedSum {
@@ -108,6 +109,7 @@ struct TransposedSumArgs {
   const float* lse;  // as above
   TransposedSum sums[2];
   int count;
+  int ahead;  // as above
 };
 
 template <int kDim>

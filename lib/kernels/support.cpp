@@ -73,7 +73,8 @@ Status check(const LaunchPlan& launch) {
       {"mixing_keys", launch.mixing_keys, kTileKeys, kMaxStripKeys},
       {"mixing_rows", launch.mixing_rows, kMixingWarps, kMaxMixingRows},
       {"fused_heads", launch.fused_heads, 1, kNeverFused},
-      {"sum_parts", launch.sum_parts, 1, kMaxSumParts}};
+      {"sum_parts", launch.sum_parts, 1, kMaxSumParts},
+      {"sum_ahead", launch.sum_ahead, 1, kMaxSumAhead}};
   for (const auto& [name, value, step, most] : numbers) {
     if (value >= 0 && value <= most && value % step == 0) continue;
     return fail(Status::InvalidArgument, std::string("launch plan: ") + name + " " +

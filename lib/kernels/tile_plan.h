@@ -20,6 +20,7 @@ constexpr int kChunk = 8;                 // keys in 16 bytes: the unit of loads
 constexpr int kSegmentKeys = 2 * kTileKeys;  // of the rows that a warp of a streamed convolution
 constexpr int kLongestSegment = 256;         // walks, and how many rows these are at most
 constexpr int kMixingWarps = 4;  // of a mixing block: each takes every fourth of its rows
+constexpr int kMaxSumAhead = 3;  // tiles on their way to a block that sums over keys or rows
 constexpr int kLagUnit = 16;     // lags of stages are multiples of the matrix unit's rows
 constexpr int kMaxBlocks = 6;    // of a key window: c_k = 32 with the worst padding
 constexpr int kBuiltBlocks[] = {2, 3, kMaxBlocks};  // that a convolution is built for

@@ -139,20 +139,20 @@ __global__ void __launch_bounds__(kSumThreads* kSumParts<kDim>, kSumBlocks<kDim>
   const TransposedTiles<kDim> source = {
       WrittenMap(of.map, map, begin, extent.rows.end, extent.tokens, extent.reach),
       head_tokens(of.x, map, extent.heads), extent, begin, first_key};
-  const auto stage_of = [&](int tile) { return shared + tile % 2 * sum_stage_numbers(kDim); };
-  const auto load = [&](int tile) { source.load(stage_of(tile), tile); };
-  const auto finish = [&](int tile) {
+  const auto at = [&](int stage) { return shared + stage * sum_stage_numbers(kDim); };
+  const auto load = [&](int tile, int stage) { source.load(at(stage), tile); };
+  const auto finish = [&](int tile, int stage) {
     if (!kSoftmax) return;
-    source.template finish_softmax<E>(stage_of(tile), tile,
+    source.template finish_softmax<E>(at(stage), tile,
                                       args.lse + static_cast<std::size_t>(map) * extent.tokens);
   };
   const int own_key = first_key + 32 * warp;
   // Rows from which on the warp's keys are reached; none where it has no keys.
   const int own_rows = own_key < extent.tokens ? own_key - extent.reach : extent.rows.end;
   float sums[2][kBlocks][4] = {};
-  for_each_streamed_tile<2>(tiles, load, finish, [&](int tile) {
+  for_each_staged_tile(args.ahead + 1, tiles, load, finish, [&](int tile, int stage) {
     if (min(begin + (tile + 1) * kTileRows, extent.rows.end) <= own_rows) return;
-    accumulate_rows<E, kDim>(sums, stage_of(tile), warp, part * 8 * kBlocks * kNumberBytes);
+    accumulate_rows<E, kDim>(sums, at(stage), warp, part * 8 * kBlocks * kNumberBytes);
   });
 
   const bool earlier_chunks = extent.rows.begin > 0 && first_key < extent.rows.begin + extent.reach;
@@ -164,15 +164,16 @@ __global__ void __launch_bounds__(kSumThreads* kSumParts<kDim>, kSumBlocks<kDim>
 }
 
 template <class E, int kDim>
-void launch_transposed_sum(const TransposedSumArgs& args, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes(kDim);
+void launch_transposed_sum(TransposedSumArgs args, cudaStream_t stream) {
   const Extent& extent = args.extent;
   const dim3 grid = sum_grid(args.count * extent.maps,
                              ceil_div(extent.last_key_tiles() * kTileKeys, kProductRows));
   const auto kernel = args.lse != nullptr ? transposed_sum_kernel<E, kDim, true>
                                           : transposed_sum_kernel<E, kDim, false>;
-  allow_shared_bytes(kernel, kBytes);
-  launch(kernel, grid, kSumThreads * kSumParts<kDim>, kBytes, stream, args);
+  args.ahead = sum_ahead(kDim, args.ahead, grid, ceil_div(extent.rows.size(), kTileRows));
+  const int bytes = sum_shared_bytes(kDim, args.ahead);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, grid, kSumThreads * kSumParts<kDim>, bytes, stream, args);
 }
 
 }  // namespace mta::kernels

@@ -1,6 +1,7 @@
 // Stage: target_i = factor sum_j map[i, j] y_j. The output O = A V, and dQ = scale dS K.
 #pragma once
 
+#include "lib/kernels/device.h"
 #include "lib/kernels/sector_rows.cuh"
 
 namespace mta::kernels {
@@ -26,6 +27,20 @@ inline dim3 sum_grid(int maps, int blocks) {
 /// This block's map; the last turn may have blocks too many.
 __device__ inline int map_in_turn() {
   return static_cast<int>(blockIdx.z * gridDim.x + blockIdx.x);
+}
+
+/// Tiles on their way to each block of a launch whose longest blocks walk `tiles`; `wanted`: of the
+/// launch plan. Blocks that find a multiprocessor free before others do start there together, and
+/// these are the longest. Where there are not many more blocks than start at once they should be
+/// two to a multiprocessor, with more on its way for each.
+inline int sum_ahead(int dim, int wanted, const dim3& grid, int tiles) {
+  constexpr unsigned kMany = 6;  // blocks, for each multiprocessor
+  constexpr int kLong = 8;       // tiles
+  const Device device = current_device();
+  if (wanted > 0) return min_of(wanted, most_sum_ahead(dim, 1, device.shared_bytes));
+  const unsigned blocks = grid.x * grid.y * grid.z;
+  if (blocks >= kMany * static_cast<unsigned>(device.multiprocessors) || tiles < kLong) return 1;
+  return most_sum_ahead(dim, 2, device.shared_bytes);
 }
 
 /// sums += A B for this warp's 16 rows of A (as fragments `a` for each 16 columns) and B [64,
@@ -145,9 +160,9 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
   const WrittenMap weights(args.map, map, first_row, extent.rows.end, extent.tokens, extent.reach);
   const HeadTokens y = head_tokens(args.y, map, extent.heads);
   const MapStrip strips[] = {weights.strip(0), weights.strip(kTileRows)};
-  const auto load = [&](int n) {
+  const auto load = [&](int n, int in) {
     const int tile = place.first_tile + n;
-    Number* const stage = shared + n % 2 * sum_stage_numbers(kDim);
+    Number* const stage = shared + in * sum_stage_numbers(kDim);
     weights.load(stage, strips[0], 0, tile);
     if (first_row + kTileRows < end_row) {
       weights.load(stage + kMapRowsNumbers, strips[1], kTileRows, tile);
@@ -163,10 +178,10 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
       lse2[n / 2][n % 2] = lse[min(row + lane_place().g + 8 * n, last_row)] * kLog2e;
   }
   float sums[2][kDim / 8][4] = {};
-  const auto use = [&](int n) {
+  const auto use = [&](int n, int in) {
     const int tile = place.first_tile + n;
     if (tile >= own_tiles) return;  // above the diagonal
-    const Number* stage = shared + n % 2 * sum_stage_numbers(kDim);
+    const Number* stage = shared + in * sum_stage_numbers(kDim);
     const Squares<kTileKeys, true> own(stage + 32 * warp * kTileKeys);
     const Squares<kDim, true> tokens(stage + 2 * kMapRowsNumbers);
 #pragma unroll 1
@@ -180,8 +195,8 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks<kDim>)
       accumulate_both<E, kDim>(sums, a, tokens, 16 * k * SectorRows<kDim>::kBytes);
     }
   };
-  for_each_streamed_tile<2>(
-      place.tiles, load, [](int) {}, use);
+  for_each_staged_tile(
+      args.ahead + 1, place.tiles, load, [](int, int) {}, use);
 #pragma unroll
   for (int m = 0; m < 2; ++m) {
     const int first = row + 16 * m;
@@ -227,14 +242,15 @@ __global__ void __launch_bounds__(kPartsThreads) weighted_parts_kernel(const Wei
 }
 
 template <class E, int kDim, bool kParts>
-void launch_weighted_sum(const WeightedSumArgs& args, int parts, cudaStream_t stream) {
-  constexpr int kBytes = sum_shared_bytes(kDim);
+void launch_weighted_sum(WeightedSumArgs args, int parts, cudaStream_t stream) {
   const dim3 grid =
       sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows) * parts);
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true, kParts>
                                           : weighted_sum_kernel<E, kDim, false, kParts>;
-  allow_shared_bytes(kernel, kBytes);
-  launch(kernel, grid, kSumThreads, kBytes, stream, args);
+  args.ahead = sum_ahead(kDim, args.ahead, grid, ceil_div(args.extent.last_key_tiles(), parts));
+  const int bytes = sum_shared_bytes(kDim, args.ahead);
+  allow_shared_bytes(kernel, bytes);
+  launch(kernel, grid, kSumThreads, bytes, stream, args);
 }
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {

@@ -52,7 +52,8 @@ kernels::LaunchPlan random_launch(Generator& generator) {
           .mixing_keys = keys(),
           .mixing_rows = kernels::kMixingWarps * between(generator, 1, 5),
           .fused_heads = between(generator, 1, kernels::kNeverFused),
-          .sum_parts = between(generator, 0, 4)};
+          .sum_parts = between(generator, 0, 4),
+          .sum_ahead = between(generator, 0, kernels::kMaxSumAhead)};
 }
 
 void fill_convolution(Convolution& conv, std::vector<float>& kernel, int heads,
@@ -140,7 +141,8 @@ std::string describe(const Problem& p) {
   const kernels::LaunchPlan& l = p.launch;
   if (l.score_keys > 0) {
     text << " launch " << l.chunk_rows << " " << l.score_keys << " " << l.convolution_keys << " "
-         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads << " " << l.sum_parts;
+         << l.mixing_keys << " " << l.mixing_rows << " " << l.fused_heads << " " << l.sum_parts
+         << " " << l.sum_ahead;
   }
   return text.str();
 }

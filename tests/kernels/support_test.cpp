@@ -68,6 +68,8 @@ TEST(Support, NamesWhatIsNotCovered) {
   expect_refusal(p, Status::InvalidArgument, "fused_heads 18 is not a multiple of 1 up to 17");
   p.launch = {.sum_parts = 17};
   expect_refusal(p, Status::InvalidArgument, "sum_parts 17 is not a multiple of 1 up to 16");
+  p.launch = {.sum_ahead = 4};
+  expect_refusal(p, Status::InvalidArgument, "sum_ahead 4 is not a multiple of 1 up to 3");
   p.launch = {.chunk_rows = -64};
   expect_refusal(p, Status::InvalidArgument, "launch plan: chunk_rows -64");
   p = valid();
@@ -106,10 +108,21 @@ TEST(SharedMemory, OfEveryKernelFitsOnEveryCoveredCard) {
   }
 }
 
+TEST(SharedMemory, OfSumsHoldsWhatTwoBlocksMayHaveOnTheirWay) {
+  const auto ahead = [](int kilobytes) {
+    std::vector<int> tiles;
+    for (const int dim : kHeadDims) tiles.push_back(most_sum_ahead(dim, 2, kilobytes << 10));
+    return tiles;
+  };
+  EXPECT_EQ(ahead(227), (std::vector<int>{3, 3, 3, 2}));
+  EXPECT_EQ(ahead(163), (std::vector<int>{3, 2, 1, 1}));
+  EXPECT_EQ(ahead(99), (std::vector<int>{1, 1, 1, 1}));
+}
+
 /// The formulas against bytes counted by hand for the largest instances.
 TEST(SharedMemory, IsWhatTheLayoutsTake) {
   EXPECT_EQ(scores_shared_bytes(128, true), 2 * 3 * (64 * 128 + 128 * 64));
-  EXPECT_EQ(sum_shared_bytes(64), 2 * 2 * (128 * 64 + 64 * 64));
+  EXPECT_EQ(sum_shared_bytes(64, 3), 4 * 2 * (128 * 64 + 64 * 64));
   EXPECT_EQ(one_pass_backward_shared_bytes(64, 6),
             2 * (2 * 80 * 72 + 3 * 64 * 72 + (2 * 85 + 80) * 88) + 80 * 16 + 4 * 2 * 6 * 40);
   EXPECT_EQ(one_pass_backward_shared_bytes(128, 2),
