@@ -51,8 +51,9 @@ __device__ inline float2 relative_partials(WordOf&& word_of) {
 /// A number (base 2) and the sum of exponentials relative to it of a quad's 64 keys of two rows of
 /// M, from this lane's 16 of each: word n holds keys key_of(n) and + 1 of the tile, of which those
 /// up to last[row] are causal. Even lanes get the first row's, odd lanes the second one's. `whole`,
-/// the same for the warp: all keys are causal. Where the warp's sums stay in fp32's middle they are
-/// relative to 0, and no row is searched for its maximum.
+/// the same for the warp: all keys are causal. A row whose sum stays in fp32's middle has it
+/// relative to 0, whatever the others need, as these may be in its future; where all do, no row is
+/// searched for its maximum.
 template <class KeyOf>
 __device__ inline float2 row_partials(const Word (&m)[2][8], const int (&last)[2], bool whole,
                                       KeyOf&& key_of) {
@@ -63,8 +64,12 @@ __device__ inline float2 row_partials(const Word (&m)[2][8], const int (&last)[2
   };
   const float sum = whole ? sum_of_exponentials([&](int row, int n) { return m[row][n]; }, {0, 0})
                           : sum_of_exponentials(causal, {0, 0});
-  if (__all_sync(0xFFFFFFFFu, needs_no_maximum(sum))) return {0, sum};
-  return relative_partials(causal);
+  const bool is_relative = !needs_no_maximum(sum);
+  if (__ballot_sync(0xFFFFFFFFu, is_relative) != 0) {
+    const float2 relative = relative_partials(causal);
+    if (is_relative) return relative;
+  }
+  return {0, sum};
 }
 
 /// The same for the rows of a block, as fp16 memory will hold them.

@@ -215,6 +215,10 @@ static_assert(kGroupRows == 8);
 __device__ inline int summed_row(int lane) {
   return (lane >> 3 & 1) | (lane >> 1 & 2) | (lane << 1 & 4);
 }
+/// The even lane that gets a row's.
+__device__ inline int summing_lane(int row, int tile) {
+  return tile << 4 | (row & 1) << 3 | (row & 2) << 1 | (row & 4) >> 1;
+}
 
 /// A lane's words of eight rows of two tiles.
 using WalkedRows = Word[kGroupRows][2];
@@ -286,25 +290,26 @@ class WalkOutput {
     const Word kept = keep_pair(0xFFFFFFFFu, past <= 0, past < 0);
     return (word & kept) | (other & ~kept);
   }
-  /// Of M's rows, of which what is not causal is minus infinity. Where the sums of the exponentials
-  /// themselves stay in fp32's middle no row needs its maximum: they are relative to 0.
+  /// Of M's rows, of which what is not causal is minus infinity. A row whose sum of the
+  /// exponentials themselves stays in fp32's middle has it relative to 0, and only others need
+  /// their maximum.
   __device__ void store_statistics(const WalkedRows& rows, int row, unsigned place) const {
     const float sum = sum_rows([&](int r, int tile) { return exponentials(rows[r][tile], 0); });
     const int own = row + summed_row(lane()), tile = lane() / 16;
     const bool is_wanted = has(own, tile);
-    if (__all_sync(0xFFFFFFFFu, !is_wanted || needs_no_maximum(sum))) {
-      if (is_wanted && lane() % 2 == 0) *statistics(own, tile) = {0, sum};
-    } else {
-      store_relative_statistics(row, place);
-    }
+    const bool is_relative = is_wanted && !needs_no_maximum(sum);
+    if (is_wanted && !is_relative && lane() % 2 == 0) *statistics(own, tile) = {0, sum};
+    const unsigned relative = __ballot_sync(0xFFFFFFFFu, is_relative);
+    if (relative != 0) store_relative_statistics(row, place, relative);
   }
-  /// The same relative to each row's maximum, from what this lane has stored.
-  __device__ void store_relative_statistics(int row, unsigned place) const {
+  /// The same relative to a row's maximum, from what this lane has stored; `wanted` has a bit for
+  /// the lane that has added the row up.
+  __device__ void store_relative_statistics(int row, unsigned place, unsigned wanted) const {
     const Word* const stored = at(place);
 #pragma unroll 1
     for (int n = 0; n < 2 * kGroupRows; ++n) {
       const int own = row + n / 2, tile = n % 2;
-      if (!has(own, tile)) continue;
+      if ((wanted >> summing_lane(n / 2, tile) & 1) == 0) continue;
       const Word word =
           causal(stored[(n / 2 * kTileKeys + tile * kMapTile) / 2],
                  segment_.first_key + tile * kTileKeys + 2 * lane() - own, kMinusInfinity);

@@ -219,9 +219,11 @@ TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
   expect_dense_results(trials);
 }
 
+/// Every other time with logits in the future that ask for their rows' maxima.
 TEST_F(Kernels, FutureTokensDoNotReachThePast) {
   Generator generator(14);
   for (int n = 0; n < case_count(30); ++n) {
+    const int largest = n % 2 == 0 ? 4 : 12;
     KernelCase c = random_case(generator, {.max_tokens = 170, .max_heads = 5});
     const Problem& p = c.problem;
     if (p.tokens < 2) continue;
@@ -234,7 +236,7 @@ TEST_F(Kernels, FutureTokensDoNotReachThePast) {
     for (std::size_t m = 0; m < before.size() / map; ++m) {
       for (std::size_t e = kept; e < map; ++e) {
         c.inputs.q[m * map + e] = c.inputs.k[m * map + e] = c.inputs.v[m * map + e] =
-            between(generator, -4, 4);
+            between(generator, -largest, largest);
       }
     }
     const std::vector<double> after = run_on_device(c, options).o;

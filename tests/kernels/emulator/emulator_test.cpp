@@ -131,17 +131,16 @@ TEST(Emulator, MultipliesAsTheMatrixUnitDoes) {
   }
 }
 
-/// Which of the warp's two votes, without and with a lane against, were for it.
-void vote_kernel(int* votes) {
+/// The warp's votes, all but lanes 5 and 31 for it.
+void vote_kernel(unsigned* votes) {
   const int lane = static_cast<int>(threadIdx.x);
-  const bool all = __all_sync(0xFFFFFFFFu, lane >= 0), most = __all_sync(0xFFFFFFFFu, lane != 5);
-  votes[lane] = (all ? 1 : 0) + (most ? 2 : 0);
+  votes[lane] = __ballot_sync(0xFFFFFFFFu, lane != 5 && lane != 31);
 }
 
 TEST(Emulator, VotesAreOfAllLanes) {
-  std::vector<int> votes(kWarp);
+  std::vector<unsigned> votes(kWarp);
   launch(vote_kernel, 1, kWarp, 0, nullptr, votes.data());
-  for (const int vote : votes) EXPECT_EQ(vote, 1);
+  for (const unsigned vote : votes) EXPECT_EQ(vote, 0x7FFFFFDFu);
 }
 
 /// Each lane's words of a transposed load of a 32 x 8 tile, four blocks one above the other.

@@ -162,14 +162,17 @@ unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {
   return bits;
 }
 
-bool __all_sync(unsigned mask, bool value) {
+unsigned __ballot_sync(unsigned mask, bool value) {
   if (mask != 0xFFFFFFFFu) mta::emulator::fail("votes without its whole warp");
   struct Vote {
-    bool own, all;
-  } mine = {value, false};
+    bool own;
+    unsigned all;
+  } mine = {value, 0};
   mta::emulator::meet_warp(&mine, [](void* const(&lanes)[mta::emulator::kLanes]) {
-    bool all = true;
-    for (const void* lane : lanes) all = all && static_cast<const Vote*>(lane)->own;
+    unsigned all = 0;
+    for (unsigned n = 0; n < mta::emulator::kLanes; ++n) {
+      all |= static_cast<const Vote*>(lanes[n])->own ? 1u << n : 0u;
+    }
     for (void* lane : lanes) static_cast<Vote*>(lane)->all = all;
   });
   return mine.all;

@@ -45,7 +45,7 @@ void __syncwarp();
 float __shfl_sync(unsigned mask, float value, int from);
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask);
-bool __all_sync(unsigned mask, bool value);
+unsigned __ballot_sync(unsigned mask, bool value);
 unsigned __byte_perm(unsigned low, unsigned high, unsigned selector);
 
 inline float __uint_as_float(unsigned bits) {
