@@ -313,9 +313,13 @@ __global__ void __launch_bounds__(kUnitWalkWarps* kWarp, 1)
   });
 }
 
-/// Blocks that may walk: a unit has no more of them than slots.
+/// Blocks that may walk: with no more of them at a unit than it has slots. As shares differ by one,
+/// what counts is the smaller one, of which each but one of a unit's blocks has all.
 inline int most_unmix_blocks(const ConvolvedMixingArgs& args) {
-  return (args.slots - 1) * args.plan.units * (args.extent.maps / args.extent.heads);
+  if (args.slots < 2) return 0;
+  const int counts = unit_walk(args.extent.rows, false).counts,
+            units = args.plan.units * (args.extent.maps / args.extent.heads);
+  return units * counts / ceil_div(counts, args.slots - 1);
 }
 
 template <int kBlocks, class E>

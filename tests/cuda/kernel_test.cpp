@@ -199,6 +199,30 @@ TEST_F(Kernels, StatisticsOfAConvolutionFollowTheLogits) {
   expect_dense_results(trials);
 }
 
+/// Blocks that walk leave sums in slots of their unit's, of which short chunks have few: with more
+/// multiprocessors than slots, and shares of a launch's steps that differ by one.
+TEST_F(Kernels, UnitsHaveASlotForEachBlockThatWalks) {
+  Generator generator(22);
+  std::vector<Trial> trials;
+  for (const int tokens : {81, 113, 137}) {
+    for (int batch = 1; batch <= 3; ++batch) {
+      KernelCase c;
+      c.problem = {.batch = batch,
+                   .heads = 7,
+                   .tokens = tokens,
+                   .head_dim = 32,
+                   .launch = {.mixing_keys = 128, .mixing_rows = 12, .fused_heads = 1}};
+      c.problem.conv_before.query_span = 0;
+      c.problem.conv_after = {.query_span = 4};
+      c.problem.mix_before.group = 0;
+      c.problem.mix_after.group = 7;
+      fill(c, generator);
+      trials.push_back(trial(std::move(c), {.backward_budget = std::size_t{1} << 30}));
+    }
+  }
+  expect_dense_results(trials);
+}
+
 /// The paper's configuration over many chunks, and with every row in one.
 TEST_F(Kernels, EqualTheDenseFormulasOnFullMta) {
   Generator generator(13);

@@ -34,6 +34,11 @@ int shared_limit() {
   return text == nullptr ? static_cast<int>(kMaxSharedBytes) : std::atoi(text) * 1024;
 }
 
+int multiprocessors() {
+  static const char* const text = std::getenv("MTA_EMULATED_MULTIPROCESSORS");
+  return text == nullptr ? 3 : std::atoi(text);
+}
+
 cudaError_t allow_shared_bytes(const void* kernel, int bytes) {
   if (bytes < 0 || bytes > shared_limit()) return last_error = cudaErrorInvalidValue;
   const std::lock_guard lock(mutex);
@@ -91,7 +96,7 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   const bool major = attribute == cudaDevAttrComputeCapabilityMajor;
   *value = attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? mta::emulator::shared_limit()
-           : attribute == cudaDevAttrMultiProcessorCount        ? 3
+           : attribute == cudaDevAttrMultiProcessorCount        ? mta::emulator::multiprocessors()
            : major                                              ? 9
                                                                 : 0;
   return cudaSuccess;

@@ -12,6 +12,8 @@ void launch(const void* kernel, dim3 grid, dim3 block, int shared_bytes,
             const std::function<void()>& run);
 /// What a block may ask for: MTA_EMULATED_SHARED_KB, or what a block of compute capability 9.0 may.
 int shared_limit();
+/// MTA_EMULATED_MULTIPROCESSORS, or 3: a problem of a test has more work than that for each.
+int multiprocessors();
 /// Where the running block's shared memory lies.
 std::byte* shared_memory();
 }  // namespace mta::emulator
