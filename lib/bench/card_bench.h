@@ -24,8 +24,8 @@ struct CardPart {
   std::function<Json()> bench;  // gives a report of schema mta.bench/1
 };
 
-/// attention: every built-in case; toy_step and large_model: the training steps of those built-in
-/// cases; decode: large_model, one text of 4096 tokens.
+/// toy_step: its training step; attention: every built-in case; large_model: its training step;
+/// decode: large_model, one text of 4096 tokens. In this order.
 std::vector<CardPart> usual_card_parts(const CardSettings& settings);
 
 /// All parts one after the other: {"schema": "mta.bench/1", "kind": "card", "turns", "reports":
