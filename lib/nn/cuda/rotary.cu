@@ -1,5 +1,4 @@
-// Rotary embedding of several tensors at once: one pass, eight values (four pairs) of up to four
-// samples a thread, which share their angles.
+// Rotary embedding of several tensors at once: one pass, eight values (four pairs) a thread.
 #include "lib/nn/cuda/vectors.cuh"
 
 #include <algorithm>
@@ -8,21 +7,9 @@ namespace mta::nn::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kSamples = 4;  // a thread
 
 __host__ __device__ std::int64_t threads_of(const Rotation& call, const RotationPart& part) {
-  return (call.batch + kSamples - 1) / kSamples * call.positions * part.heads * (part.d / kVector);
-}
-
-/// Turns the pairs by the angles of one position.
-__device__ void turn(float (&x)[kEight], const float (&cos)[kEight], const float (&sin)[kEight],
-                     float direction) {
-#pragma unroll
-  for (int i = 0; i < kEight; i += 2) {
-    const float even = x[i], odd = x[i + 1];
-    x[i] = even * cos[i] + direction * odd * sin[i];
-    x[i + 1] = odd * cos[i + 1] + direction * even * sin[i + 1];
-  }
+  return call.batch * call.positions * part.heads * (part.d / kVector);
 }
 
 template <class T>
@@ -34,31 +21,26 @@ __global__ void __launch_bounds__(kThreads) rotate_kernel(const __grid_constant_
   const auto vectors = static_cast<unsigned>(part.d) / kEight;  // of one head
   const auto heads = static_cast<unsigned>(part.heads);
   const auto positions = static_cast<unsigned>(call.positions);
-  const unsigned head_row = index / vectors;  // (samples, position, head)
+  const unsigned head_row = index / vectors;  // (sample, position, head)
   const std::int64_t column = index % vectors * kVector;
   const unsigned row = head_row / heads;
   const std::int64_t head = head_row % heads;
-  const std::int64_t sample = row / positions * kSamples, position = row % positions;
-  const int samples = static_cast<int>(min(call.batch - sample, std::int64_t{kSamples}));
-  const auto at = [&](const Strides& by, int s) {
-    return (sample + s) * by.batch + position * by.position + head * by.head + column;
+  const std::int64_t sample = row / positions, position = row % positions;
+  const auto at = [&](const Strides& by) {
+    return sample * by.batch + position * by.position + head * by.head + column;
   };
 
-  float x[kSamples][kEight];
-#pragma unroll
-  for (int s = 0; s < kSamples; ++s) {
-    if (s < samples) load(static_cast<const T*>(part.x) + at(part.x_strides, s), x[s]);
-  }
-  float cos[kEight], sin[kEight];
+  float x[kEight];
+  load(static_cast<const T*>(part.x) + at(part.x_strides), x);
   if (part.turns) {
+    float cos[kEight], sin[kEight], y[kEight];
     load(call.cos + position * part.d + column, cos);
     load(call.sin + position * part.d + column, sin);
-  }
 #pragma unroll
-  for (int s = 0; s < kSamples; ++s) {
-    if (s >= samples) break;
-    if (part.turns) turn(x[s], cos, sin, call.direction);
-    store(static_cast<T*>(part.y) + at(part.y_strides, s), x[s]);
+    for (int i = 0; i < kEight; ++i) y[i] = x[i] * cos[i] + call.direction * x[i ^ 1] * sin[i];
+    store(static_cast<T*>(part.y) + at(part.y_strides), y);
+  } else {
+    store(static_cast<T*>(part.y) + at(part.y_strides), x);
   }
 }
 
