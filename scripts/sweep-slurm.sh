@@ -43,15 +43,12 @@ trap stop TERM
 "$mta" sweep "$sweep" --out "$out" --shard "$part/$SLURM_ARRAY_TASK_COUNT" --progress plain "$@" &
 child=$!
 if [ "$preempted" = yes ]; then stop; fi
+while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done # until the runs have saved
 code=0
 wait "$child" || code=$?
-if [ "$preempted" = yes ]; then
-  code=0
-  wait "$child" || code=$? # until the runs have saved
-  if [ "$code" != 0 ]; then
-    echo "sweep-slurm: interrupted: back to the queue" >&2
-    # A job that Slurm itself is putting back refuses this, and that is fine.
-    scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" || true
-  fi
+if [ "$preempted" = yes ] && [ "$code" != 0 ]; then
+  echo "sweep-slurm: interrupted: back to the queue" >&2
+  # A job that Slurm itself is putting back refuses this, and that is fine.
+  scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" || true
 fi
 exit "$code"

@@ -14,10 +14,11 @@ fail() {
   exit 1
 }
 
-# Ends with the code in the file `code`; as a sweep does, with 1 when it is interrupted.
+# Ends with the code in the file `code`; as a sweep does, with 1 when it is interrupted, once its runs
+# have saved.
 cat >mta <<'END'
 #!/bin/bash
-trap 'echo stopped >>calls; exit 1' TERM
+trap 'echo stopped >>calls; sleep 0.5; echo saved >>calls; exit 1' TERM
 echo "mta $*" >>calls
 for _ in $(seq "$(cat turns)"); do sleep 0.05; done
 exit "$(cat code)"
@@ -46,17 +47,19 @@ run 0 3
 [ "$code" = 3 ] || fail "a sweep with failures gives $code"
 if grep -q scontrol calls; then fail "a failure goes back to the queue"; fi
 
-interrupt() { # by a signal as soon as the sweep runs, whose parent may not know its number yet
+interrupt() { # by a signal as soon as the sweep runs, whose parent may not know its number yet; then again
   echo 200 >turns
   : >calls
   "$script" s.json out 2>messages &
   job=$!
   until grep -q sweep calls; do sleep 0.05; done
   kill -TERM "$job"
+  until grep -q stopped calls; do sleep 0.05; done
+  kill -TERM "$job"
   code=0
   wait "$job" || code=$?
   [ "$code" = 1 ] || fail "an interrupted sweep gives $code"
-  [ "$(tail -n 2 calls)" = $'stopped\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
+  [ "$(tail -n 3 calls)" = $'stopped\nsaved\nscontrol requeue 77_7' ] || fail "called: $(cat calls)"
 }
 
 interrupt
