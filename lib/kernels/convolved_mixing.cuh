@@ -94,21 +94,41 @@ __device__ inline Points convolved_points(const Number* corner) {
   return points;
 }
 
-/// W times the convolved heads of one row, in output layout.
+/// Half of a tile's keys of a row, four groups, in output layout: heads g and g + 8, keys of group
+/// q.
+struct HalfPoints {
+  uint4 head[2];
+};
+
+/// Half of the keys of W times the convolved heads; `corner`: of the first.
 template <class E>
-__device__ inline Points mix_convolved(const WeightBlock& w, const Number* corner) {
-  Points points;
+__device__ inline HalfPoints mix_half(const WeightBlock& w, const Number* corner) {
+  HalfPoints out;
 #pragma unroll
-  for (int t = 0; t < 8; t += 2) {
+  for (int t = 0; t < 4; t += 2) {
     Word square[4];
     load_blocks_transposed(square, corner + t * kChunk);
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
       float mixed[4] = {};
       mma_k16<Half>(mixed, w.a[0], w.a[1], w.a[2], w.a[3], square[2 * n], square[2 * n + 1]);
-      (&points.chunk[t / 4].x)[t % 4 + n] = pack<E>(mixed[0], mixed[1]);
-      (&points.chunk[2 + t / 4].x)[t % 4 + n] = pack<E>(mixed[2], mixed[3]);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        (&out.head[half].x)[t + n] = pack<E>(mixed[2 * half], mixed[2 * half + 1]);
+      }
     }
+  }
+  return out;
+}
+
+/// The same of all keys of a tile.
+template <class E>
+__device__ inline Points mix_convolved(const WeightBlock& w, const Number* corner) {
+  Points points;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const HalfPoints keys = mix_half<E>(w, corner + half * kTileKeys / 2);
+    points.chunk[half] = keys.head[0], points.chunk[2 + half] = keys.head[1];
   }
   return points;
 }

@@ -60,11 +60,6 @@ class GradientRow {
   SharedPlace row_;
 };
 
-/// Four groups of keys in output layout: heads g and g + 8, keys of group q.
-struct HalfPoints {
-  uint4 head[2];
-};
-
 /// out = W in, of groups first.. of a row of dA. Point n of instruction t is key 2 t + n % 2 of
 /// group n / 2, so that a lane's results are neighbours.
 template <class E>
@@ -92,7 +87,7 @@ __device__ inline HalfPoints mix_gradient(const WeightBlock& w, const GradientRo
   return out;
 }
 
-/// Four groups of the convolved heads of one row as they are, in E; `corner`: of the first.
+/// Half of the keys of the convolved heads of one row as they are, in E; `corner`: of the first.
 template <class E>
 __device__ inline HalfPoints half_of_convolved(const Number* corner) {
   HalfPoints out;
@@ -102,27 +97,6 @@ __device__ inline HalfPoints half_of_convolved(const Number* corner) {
     load_blocks(square, corner + t * kChunk);
 #pragma unroll
     for (int n = 0; n < 4; ++n) (&out.head[n % 2].x)[t + n / 2] = convert<Half, E>(square[n]);
-  }
-  return out;
-}
-
-/// W times the same.
-template <class E>
-__device__ inline HalfPoints mix_half(const WeightBlock& w, const Number* corner) {
-  HalfPoints out;
-#pragma unroll
-  for (int t = 0; t < 4; t += 2) {
-    Word square[4];
-    load_blocks_transposed(square, corner + t * kChunk);
-#pragma unroll
-    for (int n = 0; n < 2; ++n) {
-      float mixed[4] = {};
-      mma_k16<Half>(mixed, w.a[0], w.a[1], w.a[2], w.a[3], square[2 * n], square[2 * n + 1]);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        (&out.head[half].x)[t + n] = pack<E>(mixed[2 * half], mixed[2 * half + 1]);
-      }
-    }
   }
   return out;
 }
