@@ -242,23 +242,24 @@ __global__ void __launch_bounds__(kPartsThreads) weighted_parts_kernel(const Wei
 }
 
 template <class E, int kDim, bool kParts>
-void launch_weighted_sum(WeightedSumArgs args, int parts, cudaStream_t stream) {
+void launch_sum_blocks(WeightedSumArgs args, cudaStream_t stream) {
   const dim3 grid =
-      sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows) * parts);
+      sum_grid(args.extent.maps, ceil_div(args.extent.rows.size(), kProductRows) * args.parts);
   const auto kernel = args.lse != nullptr ? weighted_sum_kernel<E, kDim, true, kParts>
                                           : weighted_sum_kernel<E, kDim, false, kParts>;
-  args.ahead = sum_ahead(kDim, args.ahead, grid, ceil_div(args.extent.last_key_tiles(), parts));
+  args.ahead =
+      sum_ahead(kDim, args.ahead, grid, ceil_div(args.extent.last_key_tiles(), args.parts));
   const int bytes = sum_shared_bytes(kDim, args.ahead);
   allow_shared_bytes(kernel, bytes);
   launch(kernel, grid, kSumThreads, bytes, stream, args);
 }
 template <class E, int kDim>
 void launch_weighted_sum(const WeightedSumArgs& args, cudaStream_t stream) {
-  if (args.partials == nullptr) {
-    launch_weighted_sum<E, kDim, false>(args, 1, stream);
+  if (args.parts == 1) {
+    launch_sum_blocks<E, kDim, false>(args, stream);
     return;
   }
-  launch_weighted_sum<E, kDim, true>(args, args.parts, stream);
+  launch_sum_blocks<E, kDim, true>(args, stream);
   const std::int64_t words = std::int64_t{args.extent.maps} * args.extent.rows.size() * (kDim / 2);
   launch(weighted_parts_kernel<E, kDim>,
          dim3(static_cast<unsigned>((words + kPartsThreads - 1) / kPartsThreads)), kPartsThreads, 0,
